@@ -1,0 +1,69 @@
+//! Every named limit of the domain. Limits of transports and stores live with them.
+
+/// Pairs of metadata on one resource.
+pub const METADATA_PAIRS: usize = 16;
+/// Characters of a metadata key.
+pub const METADATA_KEY_CHARS: usize = 64;
+/// Characters of a metadata value.
+pub const METADATA_VALUE_CHARS: usize = 512;
+
+/// Characters of a name (agents, environments).
+pub const NAME_CHARS: usize = 256;
+/// Characters of a description.
+pub const DESCRIPTION_CHARS: usize = 2_048;
+/// Characters of a session's title.
+pub const TITLE_CHARS: usize = 512;
+/// Characters of a model id.
+pub const MODEL_ID_CHARS: usize = 256;
+/// Characters of a system prompt.
+pub const SYSTEM_CHARS: usize = 100_000;
+/// Entries of an agent's `tools`.
+pub const TOOL_ENTRIES: usize = 128;
+/// MCP servers of an agent.
+pub const MCP_SERVERS: usize = 20;
+/// Characters of an MCP server's name.
+pub const MCP_SERVER_NAME_CHARS: usize = 255;
+/// Characters of a URL.
+pub const URL_CHARS: usize = 2_048;
+/// Characters of a custom tool's name.
+pub const CUSTOM_TOOL_NAME_CHARS: usize = 128;
+/// Characters of a tool's description.
+pub const TOOL_DESCRIPTION_CHARS: usize = 10_000;
+/// Nesting of a custom tool's schema.
+pub const SCHEMA_DEPTH: usize = 32;
+/// Entries of a domain list.
+pub const DOMAIN_LIST_ENTRIES: usize = 64;
+/// Hosts that an environment allows.
+pub const ALLOWED_HOSTS: usize = 256;
+/// Packages of one manager in an environment.
+pub const PACKAGES_PER_MANAGER: usize = 256;
+/// Characters of one package.
+pub const PACKAGE_CHARS: usize = 256;
+
+/// Events in one request.
+pub const EVENTS_PER_REQUEST: usize = 100;
+/// Events that start a session.
+pub const INITIAL_EVENTS: usize = 50;
+/// Content blocks of one event.
+pub const CONTENT_BLOCKS: usize = 1_000;
+/// Inputs that wait for their turn in one session.
+pub const QUEUED_INPUTS: usize = 1_000;
+/// Bytes of all inputs that wait for their turn in one session.
+pub const QUEUED_BYTES: usize = 64 << 20;
+/// Characters of a deny message.
+pub const DENY_MESSAGE_CHARS: usize = 10_000;
+
+/// Model requests of one turn before it is ended.
+pub const STEPS_PER_TURN: u32 = 200;
+/// Tool calls of one answer; further ones are not run.
+pub const CALLS_PER_ANSWER: usize = 128;
+/// Attempts of one model request that are made while the session still counts as running.
+pub const QUICK_ATTEMPTS: u32 = 3;
+/// Attempts of one model request before the turn is given up.
+pub const MODEL_ATTEMPTS: u32 = 6;
+/// The most tokens of one answer unless the server is told otherwise.
+pub const MAX_OUTPUT_TOKENS: u32 = 16_384;
+/// Deaths of a session in a row, without progress, before it is set aside.
+pub const DEATHS_BEFORE_SET_ASIDE: u32 = 3;
+/// Characters of an error's message towards clients.
+pub const ERROR_MESSAGE_CHARS: usize = 1_000;

@@ -1,0 +1,10 @@
+//! The plain resources of the API: their requests, their stored form, their wire form. Each file
+//! is one kind, from what a client sends to what it gets back.
+
+pub mod agent;
+pub mod environment;
+pub mod metadata;
+pub mod patch;
+pub mod schema;
+pub mod session;
+pub mod tools;

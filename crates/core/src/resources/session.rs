@@ -1,0 +1,462 @@
+//! Sessions as resources: what creates one, what changes one, what a client reads of one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::agent::{AgentBody, ExecutionIdentity, McpServer, ModelConfig, ModelParams, replace_tools, resolve_model};
+use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
+use super::patch;
+use super::tools::{Tool, ToolParams};
+use crate::error::{Refusal, check_chars, check_count};
+use crate::ids::{AgentId, EnvironmentId, SessionId};
+use crate::limits;
+use crate::model::TokenUsage;
+use crate::time::Timestamp;
+
+/// `POST /v1/sessions`.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub struct SessionCreateParams {
+    /// Which agent, in which version, with which overrides.
+    pub agent: AgentRef,
+    /// In which environment.
+    pub environment_id: String,
+    /// Not built yet; must be null.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub budget: Option<Value>,
+    /// Messages that start it at once.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub initial_events: Option<Vec<Value>>,
+    /// Key-value pairs.
+    #[serde(default)]
+    pub metadata: Option<Metadata>,
+    /// Not built yet; must be empty.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub resources: Option<Vec<Value>>,
+    /// A title for people.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Not built yet; must be empty.
+    #[serde(default)]
+    pub vault_ids: Option<Vec<String>>,
+}
+
+/// An agent as a session names it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum AgentRef {
+    /// The latest version of this agent.
+    Id(String),
+    /// A version, perhaps with overrides.
+    Object(Box<AgentRefObject>),
+}
+
+/// An agent as a session names it, with a version or overrides.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AgentRefObject {
+    /// A version as it is.
+    Agent {
+        /// The agent's id.
+        id: String,
+        /// The latest when left out.
+        #[serde(default)]
+        version: Option<u64>,
+    },
+    /// A version with parts replaced for this session.
+    AgentWithOverrides(AgentOverrides),
+}
+
+/// Parts of an agent replaced for one session: absent inherits, null clears, a value replaces.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub struct AgentOverrides {
+    /// The agent's id.
+    pub id: String,
+    /// The latest when left out.
+    #[serde(default)]
+    pub version: Option<u64>,
+    /// Replaces the model whole; cannot be null.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<ModelParams>)]
+    pub model: Option<Option<ModelParams>>,
+    /// Replaces the system prompt.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<String>)]
+    pub system: Option<Option<String>>,
+    /// Replaces the tools.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Vec<ToolParams>>)]
+    pub tools: Option<Option<Vec<ToolParams>>>,
+    /// Replaces the MCP servers.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Vec<McpServer>>)]
+    pub mcp_servers: Option<Option<Vec<McpServer>>>,
+    /// Not built yet; must be empty.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub skills: Option<Vec<Value>>,
+}
+
+impl AgentRef {
+    /// The agent's id as sent and the version asked for.
+    pub fn target(&self) -> (&str, Option<u64>) {
+        match self {
+            Self::Id(id) => (id, None),
+            Self::Object(object) => match object.as_ref() {
+                AgentRefObject::Agent { id, version } => (id, *version),
+                AgentRefObject::AgentWithOverrides(overrides) => (&overrides.id, overrides.version),
+            },
+        }
+    }
+
+    /// The agent as this session will use it.
+    pub fn snapshot(self, id: AgentId, version: u64, body: AgentBody) -> Result<SessionAgent, Refusal> {
+        let body = match self {
+            Self::Object(object) => match *object {
+                AgentRefObject::AgentWithOverrides(overrides) => overridden(body, overrides)?,
+                AgentRefObject::Agent { .. } => body,
+            },
+            Self::Id(_) => body,
+        };
+        Ok(SessionAgent::new(id, version, body))
+    }
+}
+
+fn overridden(mut body: AgentBody, overrides: AgentOverrides) -> Result<AgentBody, Refusal> {
+    if let Some(model) = overrides.model {
+        let model = model.ok_or_else(|| Refusal::invalid("agent.model: cannot be null; leave it out to inherit the agent's (agent_model_required)").with_code("agent_model_required"))?;
+        body.model = resolve_model(model, None)?;
+    }
+    if let Some(system) = overrides.system {
+        check_chars("agent.system", system.as_deref().unwrap_or_default(), limits::SYSTEM_CHARS)?;
+        body.system = system.filter(|text| !text.is_empty());
+    }
+    if overrides.skills.is_some_and(|skills| !skills.is_empty()) {
+        return Err(Refusal::invalid("agent.skills: not supported by this server yet; leave them out"));
+    }
+    replace_tools(&mut body, overrides.mcp_servers, overrides.tools)?;
+    Ok(body)
+}
+
+/// The agent of a session: a full copy, which later changes of the agent do not touch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionAgent {
+    /// The agent's id.
+    pub id: AgentId,
+    /// Always `agent`.
+    #[serde(rename = "type")]
+    pub kind: AgentKind,
+    /// The version that was copied.
+    pub version: u64,
+    /// A name for people.
+    pub name: String,
+    /// A description for people.
+    pub description: Option<String>,
+    /// As whom it acts.
+    pub execution_identity: ExecutionIdentity,
+    /// MCP servers.
+    pub mcp_servers: Vec<McpServer>,
+    /// The model.
+    pub model: ModelConfig,
+    /// Always null until several agents can work together.
+    #[schema(value_type = Option<Object>)]
+    pub multiagent: Option<Value>,
+    /// Always empty until skills are built.
+    #[schema(value_type = Vec<Object>)]
+    pub skills: Vec<Value>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The tools.
+    pub tools: Vec<Tool>,
+}
+
+/// The kind of a session's agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentKind {
+    /// The only one.
+    Agent,
+}
+
+impl SessionAgent {
+    /// Copies an agent version.
+    pub fn new(id: AgentId, version: u64, body: AgentBody) -> Self {
+        Self {
+            id,
+            kind: AgentKind::Agent,
+            version,
+            name: body.name,
+            description: body.description,
+            execution_identity: body.execution_identity,
+            mcp_servers: body.mcp_servers,
+            model: body.model,
+            multiagent: None,
+            skills: Vec::new(),
+            system: body.system,
+            tools: body.tools,
+        }
+    }
+
+    fn with_tools(&self, servers: Option<Option<Vec<McpServer>>>, tools: Option<Option<Vec<ToolParams>>>) -> Result<Self, Refusal> {
+        let mut body = AgentBody {
+            description: None,
+            execution_identity: ExecutionIdentity::ServiceAccount {},
+            mcp_servers: self.mcp_servers.clone(),
+            metadata: Metadata::new(),
+            model: self.model.clone(),
+            multiagent: None,
+            name: self.name.clone(),
+            skills: Vec::new(),
+            system: None,
+            tools: self.tools.clone(),
+        };
+        replace_tools(&mut body, servers, tools)?;
+        Ok(Self { mcp_servers: body.mcp_servers, tools: body.tools, ..self.clone() })
+    }
+}
+
+/// `POST /v1/sessions/{id}`.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct SessionUpdateParams {
+    /// Replaces tools and servers; only while idle.
+    #[serde(default)]
+    pub agent: Option<SessionAgentUpdateParams>,
+    /// Not built yet; must be left out.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Object>)]
+    pub budget: Option<Option<Value>>,
+    /// Merged by key; null deletes a key.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<MetadataPatch>,
+    /// Replaces the title; null clears.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<String>)]
+    pub title: Option<Option<String>>,
+    /// Reserved: setting it is refused.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub vault_ids: Option<Option<Value>>,
+}
+
+/// The parts of a session's agent that can be replaced.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct SessionAgentUpdateParams {
+    /// Replaces the MCP servers.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Vec<McpServer>>)]
+    pub mcp_servers: Option<Option<Vec<McpServer>>>,
+    /// Replaces the tools.
+    #[serde(default, deserialize_with = "patch::field")]
+    #[schema(value_type = Option<Vec<ToolParams>>)]
+    pub tools: Option<Option<Vec<ToolParams>>>,
+}
+
+/// What an update changes; empty when nothing does.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SessionChange {
+    /// The agent, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Box<SessionAgent>>,
+    /// The metadata, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+    /// The title.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "patch::field")]
+    pub title: Option<Option<String>>,
+}
+
+impl SessionUpdateParams {
+    /// Whether it touches the agent, which only an idle session allows.
+    pub fn touches_agent(&self) -> bool {
+        self.agent.is_some()
+    }
+
+    /// What it changes about a session as it is.
+    pub fn change(self, agent: &SessionAgent, title: Option<&str>, metadata: &Metadata) -> Result<SessionChange, Refusal> {
+        if self.vault_ids.is_some() {
+            return Err(Refusal::invalid("vault_ids: cannot be changed after creation"));
+        }
+        if self.budget.is_some() {
+            return Err(Refusal::invalid("budget: not supported by this server yet; leave it out"));
+        }
+        let mut change = SessionChange::default();
+        if let Some(next) = self.title {
+            check_chars("title", next.as_deref().unwrap_or_default(), limits::TITLE_CHARS)?;
+            if next.as_deref() != title {
+                change.title = Some(next);
+            }
+        }
+        if let Some(patch) = self.metadata {
+            let next = metadata::patched(metadata, patch, EmptyValue::Kept)?;
+            if &next != metadata {
+                change.metadata = Some(next);
+            }
+        }
+        if let Some(params) = self.agent {
+            let next = agent.with_tools(params.mcp_servers, params.tools)?;
+            if &next != agent {
+                change.agent = Some(Box::new(next));
+            }
+        }
+        Ok(change)
+    }
+}
+
+/// Refuses what a new session names and this server does not have yet; checks the rest.
+pub fn check_create(params: &SessionCreateParams) -> Result<(), Refusal> {
+    let missing = |what: &str| Err(Refusal::not_found(format!("{what}: not supported by this server yet; leave it out")));
+    if params.vault_ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
+        return missing("vault_ids");
+    }
+    if params.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
+        return missing("resources");
+    }
+    if params.budget.as_ref().is_some_and(|budget| !budget.is_null()) {
+        return Err(Refusal::invalid("budget: not supported by this server yet; leave it out"));
+    }
+    check_count("initial_events", params.initial_events.as_ref().map_or(0, Vec::len), limits::INITIAL_EVENTS)?;
+    check_chars("title", params.title.as_deref().unwrap_or_default(), limits::TITLE_CHARS)?;
+    if let Some(metadata) = &params.metadata {
+        metadata::check(metadata)?;
+    }
+    Ok(())
+}
+
+/// The public status of a session or thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    /// Waits for input or for answers.
+    Idle,
+    /// Works.
+    Running,
+    /// Waits to repeat what failed.
+    Rescheduling,
+    /// Over.
+    Terminated,
+}
+
+impl SessionStatus {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Rescheduling => "rescheduling",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+/// A session as a client reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Its copy of the agent.
+    pub agent: SessionAgent,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+    /// Always null until budgets are built.
+    #[schema(value_type = Option<Object>)]
+    pub budget: Option<Value>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its environment.
+    pub environment_id: EnvironmentId,
+    /// Key-value pairs.
+    pub metadata: Metadata,
+    /// Always empty until outcomes are built.
+    #[schema(value_type = Vec<Object>)]
+    pub outcome_evaluations: Vec<Value>,
+    /// Always empty until resources are built.
+    #[schema(value_type = Vec<Object>)]
+    pub resources: Vec<Value>,
+    /// Times.
+    pub stats: SessionStats,
+    /// What it does.
+    pub status: SessionStatus,
+    /// A title for people.
+    pub title: Option<String>,
+    /// Always `session`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub kind: &'static str,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// What it used.
+    pub usage: SessionUsage,
+    /// Always empty until vaults are built.
+    pub vault_ids: Vec<String>,
+}
+
+/// How long a session ran and exists, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct SessionStats {
+    /// Time not idle.
+    pub active_seconds: f64,
+    /// Time since creation, until termination.
+    pub duration_seconds: f64,
+}
+
+/// What a session used so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionUsage {
+    /// Time not idle, in seconds.
+    pub active_seconds: f64,
+    /// Input written to caches, by lifetime.
+    pub cache_creation: CacheCreationUsage,
+    /// Input read from caches.
+    pub cache_read_input_tokens: u64,
+    /// Uncached input.
+    pub input_tokens: u64,
+    /// Output.
+    pub output_tokens: u64,
+    /// Calls of server tools.
+    pub server_tool_use: ServerToolUsage,
+}
+
+/// Tokens written to caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CacheCreationUsage {
+    /// Kept for an hour.
+    pub ephemeral_1h_input_tokens: u64,
+    /// Kept for five minutes.
+    pub ephemeral_5m_input_tokens: u64,
+}
+
+/// Calls of server tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct ServerToolUsage {
+    /// Pages fetched.
+    pub web_fetch_requests: u64,
+    /// Searches made.
+    pub web_search_requests: u64,
+}
+
+impl SessionUsage {
+    /// From token counts and active time.
+    pub fn new(tokens: &TokenUsage, active_micros: i64) -> Self {
+        Self {
+            active_seconds: seconds(active_micros),
+            cache_creation: CacheCreationUsage {
+                ephemeral_1h_input_tokens: tokens.cache_creation_1h_input_tokens,
+                ephemeral_5m_input_tokens: tokens.cache_creation_input_tokens.saturating_sub(tokens.cache_creation_1h_input_tokens),
+            },
+            cache_read_input_tokens: tokens.cache_read_input_tokens,
+            input_tokens: tokens.input_tokens,
+            output_tokens: tokens.output_tokens,
+            server_tool_use: ServerToolUsage::default(),
+        }
+    }
+}
+
+/// Microseconds as seconds, to the millisecond.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of any session fit the mantissa")]
+pub fn seconds(micros: i64) -> f64 {
+    (micros / 1_000) as f64 / 1_000.0
+}

@@ -1,0 +1,194 @@
+//! The calls of one answer: who they wait for, and when each may start.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::record::{CallTarget, NewCall};
+use crate::events::wire::EvaluatedPermission;
+use crate::ids::{EventId, IncarnationId};
+
+/// A call of the last answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// The event, and the call's id.
+    pub id: EventId,
+    /// The tool.
+    pub name: String,
+    /// The arguments.
+    pub input: Map<String, Value>,
+    /// Whether the client runs it.
+    pub custom: bool,
+    /// Whether the tool only reads; such calls overlap and may be run again.
+    pub read_only: bool,
+    /// Where it is.
+    pub state: CallState,
+    /// The sandbox's life that it was given to.
+    pub incarnation: Option<IncarnationId>,
+}
+
+/// Where a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// A person has to allow it.
+    AwaitingConfirmation,
+    /// The client has to run it.
+    AwaitingResult,
+    /// It may run, as soon as the calls before it are through.
+    Ready,
+    /// It runs, or is about to.
+    Running,
+    /// It may not run; its result follows.
+    Denied,
+    /// It has its result.
+    Settled,
+}
+
+impl CallState {
+    /// Whether somebody outside has to answer.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::AwaitingConfirmation | Self::AwaitingResult)
+    }
+}
+
+impl Call {
+    /// A call as it begins.
+    pub fn new(call: &NewCall) -> Self {
+        let (custom, read_only, state) = match &call.target {
+            CallTarget::Custom => (true, false, CallState::AwaitingResult),
+            CallTarget::Builtin { read_only, permission, .. } => (
+                false,
+                *read_only,
+                match permission {
+                    EvaluatedPermission::Allow => CallState::Ready,
+                    EvaluatedPermission::Ask => CallState::AwaitingConfirmation,
+                    EvaluatedPermission::Deny => CallState::Denied,
+                },
+            ),
+        };
+        Self { id: call.event.clone(), name: call.name.clone(), input: call.input.clone(), custom, read_only, state, incarnation: None }
+    }
+
+    /// SHA-256 in hex of the call's canonical form: tool and arguments, keys sorted, no blanks.
+    pub fn input_sha256(&self) -> String {
+        let mut text = String::new();
+        write_canonical(&Value::Object(self.input.clone()), &mut text);
+        let digest = Sha256::new().chain_update(self.name.as_bytes()).chain_update([0]).chain_update(text.as_bytes()).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(object) => {
+            let mut keys: Vec<&String> = object.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (index, key) in keys.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                write_canonical(&object[key], out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Starts every call that may start. Sandbox calls behave as if run in order: neighbouring
+/// read-only calls overlap, others wait for all sandbox calls before them. Calls of the client's
+/// tools neither wait nor make others wait. What runs belongs to the living sandbox, if there is one.
+pub fn promote(calls: &mut [Call], sandbox: Option<&IncarnationId>) {
+    let mut earlier_open = false;
+    let mut earlier_writer_open = false;
+    for call in calls.iter_mut().filter(|call| !call.custom) {
+        if call.state == CallState::Ready {
+            let free = if call.read_only { !earlier_writer_open } else { !earlier_open };
+            if free {
+                call.state = CallState::Running;
+            }
+        }
+        if call.state == CallState::Running && call.incarnation.is_none() {
+            call.incarnation = sandbox.cloned();
+        }
+        if !matches!(call.state, CallState::Settled | CallState::Denied) {
+            earlier_open = true;
+            earlier_writer_open |= !call.read_only;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::IdSource;
+
+    fn calls(kinds: &str) -> Vec<Call> {
+        let mut ids = IdSource::new(1, 1);
+        kinds
+            .chars()
+            .map(|kind| Call {
+                id: EventId::mint(&mut ids),
+                name: "t".into(),
+                input: Map::new(),
+                custom: kind == 'c',
+                read_only: kind == 'r' || kind == 'q',
+                state: match kind {
+                    'c' => CallState::AwaitingResult,
+                    'a' | 'q' => CallState::AwaitingConfirmation,
+                    's' => CallState::Settled,
+                    _ => CallState::Ready,
+                },
+                incarnation: None,
+            })
+            .collect()
+    }
+
+    fn running(kinds: &str) -> String {
+        let mut calls = calls(kinds);
+        promote(&mut calls, None);
+        calls.iter().map(|call| if call.state == CallState::Running { 'X' } else { '.' }).collect()
+    }
+
+    #[test]
+    fn calls_behave_as_if_run_in_order() {
+        for (kinds, expected) in [
+            ("w", "X"),
+            ("rr", "XX"),
+            ("rrw", "XX."),
+            ("wr", "X."),
+            ("rwr", "X.."),
+            ("sw", ".X"),
+            ("srrw", ".XX."),
+            ("cw", ".X"),
+            ("aw", ".."),
+            ("ar", ".."),
+            ("ra", "X."),
+            ("qr", ".X"),
+            ("qw", ".."),
+        ] {
+            assert_eq!(running(kinds), expected, "{kinds}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_ignores_key_order_only() {
+        let call = |input: &str| Call { input: serde_json::from_str(input).unwrap(), ..calls("w").remove(0) }.input_sha256();
+        assert_eq!(call(r#"{"a":1,"b":[{"x":1,"y":2}]}"#), call(r#"{"b":[{"y":2,"x":1}],"a":1}"#));
+        assert_ne!(call(r#"{"a":1}"#), call(r#"{"a":"1"}"#));
+    }
+}

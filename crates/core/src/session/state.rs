@@ -1,0 +1,290 @@
+//! What a session's journal folds to. Small: the conversation itself is kept by
+//! [`super::context::Context`], so that the state does not grow with the history.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::calls::{Call, CallState, promote};
+use super::record::{QueuedInput, Record, RecordBody};
+use crate::events::wire::StopReason;
+use crate::ids::{EffectId, EventId, IncarnationId, ThreadId};
+use crate::model::TokenUsage;
+use crate::resources::metadata::Metadata;
+use crate::resources::session::{SessionAgent, SessionStatus};
+use crate::time::Timestamp;
+
+/// The version of serialised states; another one is ignored and folded anew.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// A session, between two records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Its only thread.
+    pub thread: ThreadId,
+    /// Its copy of the agent.
+    pub agent: Arc<SessionAgent>,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its key-value pairs.
+    pub metadata: Metadata,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Where it is in its turn.
+    pub phase: Phase,
+    /// Inputs that wait for the next turn.
+    pub queue: VecDeque<QueuedInput>,
+    /// Interrupts that wait until what they end is gone.
+    pub interrupts: Vec<EventId>,
+    /// The calls of the last answer, until the next request starts.
+    pub calls: Vec<Call>,
+    /// The life of its sandbox, if it has one.
+    pub sandbox: Option<IncarnationId>,
+    /// Model requests answered in this turn.
+    pub steps: u32,
+    /// Tokens used so far.
+    pub usage: TokenUsage,
+    /// Time not idle so far, in microseconds, without the time since `running_since`.
+    pub active_micros: i64,
+    /// Since when it is not idle.
+    pub running_since: Option<Timestamp>,
+    /// Whether it died too often and waits for somebody to ask for a retry.
+    pub set_aside: bool,
+}
+
+/// Where a session is in its turn. Each place owns what is only valid in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Phase {
+    /// Between turns.
+    Idle,
+    /// The model is asked.
+    Requesting {
+        /// The request.
+        effect: EffectId,
+        /// Its event.
+        span: EventId,
+        /// Which try of this step.
+        attempt: u32,
+    },
+    /// The model is asked again later.
+    Backoff {
+        /// The timer.
+        timer: EffectId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// When the time is over.
+        until: Timestamp,
+        /// Whether clients were told.
+        rescheduled: bool,
+    },
+    /// Calls are run or wait for answers.
+    Acting {
+        /// Whether nothing runs and clients were told to answer.
+        paused: bool,
+    },
+    /// Over for good.
+    Archived {
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+impl State {
+    /// The state after the first record, which must be [`RecordBody::Created`].
+    pub fn first(record: &Record) -> Option<Self> {
+        let RecordBody::Created { thread, agent, title, metadata } = &record.body else { return None };
+        Some(Self {
+            thread: thread.clone(),
+            agent: Arc::clone(agent),
+            title: title.clone(),
+            metadata: metadata.clone(),
+            created_at: record.at,
+            phase: Phase::Idle,
+            queue: VecDeque::new(),
+            interrupts: Vec::new(),
+            calls: Vec::new(),
+            sandbox: None,
+            steps: 0,
+            usage: TokenUsage::default(),
+            active_micros: 0,
+            running_since: None,
+            set_aside: false,
+        })
+    }
+
+    /// Folds a whole journal. `None` when it does not begin with [`RecordBody::Created`].
+    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
+        let mut records = records.into_iter();
+        let mut state = Self::first(records.next()?)?;
+        for record in records {
+            state.apply(record);
+        }
+        Some(state)
+    }
+
+    /// What clients are told of where the session is.
+    pub fn status(&self) -> SessionStatus {
+        match &self.phase {
+            _ if self.set_aside => SessionStatus::Idle,
+            Phase::Idle | Phase::Acting { paused: true } => SessionStatus::Idle,
+            Phase::Requesting { .. } | Phase::Backoff { rescheduled: false, .. } | Phase::Acting { paused: false } => SessionStatus::Running,
+            Phase::Backoff { rescheduled: true, .. } => SessionStatus::Rescheduling,
+            Phase::Archived { .. } => SessionStatus::Terminated,
+        }
+    }
+
+    /// Whether something must go on by itself after a restart.
+    pub fn is_unfinished(&self) -> bool {
+        let at_work = matches!(self.phase, Phase::Requesting { .. } | Phase::Backoff { .. } | Phase::Acting { paused: false });
+        (at_work || !self.interrupts.is_empty() || (matches!(self.phase, Phase::Idle) && !self.queue.is_empty())) && !self.set_aside
+    }
+
+    /// When it was archived.
+    pub fn archived_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Archived { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Time not idle until `now`, in microseconds.
+    pub fn active_micros_at(&self, now: Timestamp) -> i64 {
+        self.active_micros + self.running_since.map_or(0, |since| now.micros_since(since))
+    }
+
+    /// The call with this id, if it belongs to the last answer.
+    pub fn call(&self, id: &EventId) -> Option<&Call> {
+        self.calls.iter().find(|call| &call.id == id)
+    }
+
+    /// The calls that wait for somebody to answer, in order.
+    pub fn waiting(&self) -> Vec<EventId> {
+        self.calls.iter().filter(|call| call.state.waits()).map(|call| call.id.clone()).collect()
+    }
+
+    /// Takes in what happened. Total: a record that does not fit changes as much as still makes sense.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.body {
+            RecordBody::Created { .. } | RecordBody::Instructed { .. } | RecordBody::Faulted { .. } | RecordBody::Unknown => {}
+            RecordBody::InputsQueued { inputs } => self.queue.extend(inputs.iter().cloned()),
+            RecordBody::TurnStarted { inputs, .. } => {
+                self.dequeue(inputs);
+                self.steps = 0;
+                self.phase = Phase::Acting { paused: false };
+                self.run_since(record.at);
+            }
+            RecordBody::InputsFlushed { inputs } => self.dequeue(inputs),
+            RecordBody::Resumed { .. } => {
+                self.phase = Phase::Acting { paused: false };
+                self.run_since(record.at);
+                self.promote();
+            }
+            RecordBody::RequestStarted { effect, span, attempt } => {
+                self.calls.clear();
+                self.phase = Phase::Requesting { effect: effect.clone(), span: span.clone(), attempt: *attempt };
+            }
+            RecordBody::RequestAnswered { calls, usage, .. } => {
+                self.steps += 1;
+                self.usage.add(usage);
+                self.calls = calls.iter().map(Call::new).collect();
+                self.phase = Phase::Acting { paused: false };
+                self.promote();
+            }
+            RecordBody::RequestFailed { error, .. } => {
+                self.usage.add(&error.usage);
+                self.phase = Phase::Acting { paused: false };
+            }
+            RecordBody::RetryScheduled { timer, attempt, delay_ms, rescheduled } => {
+                let micros = i64::try_from(*delay_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+                self.phase = Phase::Backoff { timer: timer.clone(), attempt: *attempt, until: record.at.plus_micros(micros), rescheduled: rescheduled.is_some() };
+            }
+            RecordBody::SandboxStarted { incarnation } => {
+                self.sandbox = Some(incarnation.clone());
+                self.promote();
+            }
+            RecordBody::SandboxLost { incarnation } => {
+                if self.sandbox.as_ref() == Some(incarnation) {
+                    self.sandbox = None;
+                }
+            }
+            RecordBody::CallRetried { call } => {
+                if let Some(call) = self.calls.iter_mut().find(|open| &open.id == call) {
+                    call.incarnation = None;
+                }
+                self.promote();
+            }
+            RecordBody::CallSettled { call, .. } | RecordBody::CustomResult { call, .. } => self.settle(call),
+            RecordBody::Confirmed { call, result, .. } => self.confirm(call, *result),
+            RecordBody::InterruptRequested { event, .. } => self.interrupts.push(event.clone()),
+            RecordBody::Interrupted { event } => self.interrupts.retain(|waiting| waiting != event),
+            RecordBody::Idled { stop, .. } => {
+                self.active_micros = self.active_micros_at(record.at);
+                self.running_since = None;
+                self.phase = match stop {
+                    StopReason::RequiresAction { .. } => Phase::Acting { paused: true },
+                    _ => Phase::Idle,
+                };
+            }
+            RecordBody::Updated { change, .. } => {
+                if let Some(agent) = &change.agent {
+                    self.agent = Arc::new(agent.as_ref().clone());
+                }
+                if let Some(metadata) = &change.metadata {
+                    self.metadata.clone_from(metadata);
+                }
+                if let Some(title) = &change.title {
+                    self.title.clone_from(title);
+                }
+            }
+            RecordBody::Archived { .. } => {
+                self.phase = Phase::Archived { at: record.at };
+                self.queue.clear();
+                self.calls.clear();
+                self.sandbox = None;
+            }
+            RecordBody::SetAside { .. } => {
+                self.set_aside = true;
+                self.active_micros = self.active_micros_at(record.at);
+                self.running_since = None;
+            }
+            RecordBody::Retried { .. } => {
+                self.set_aside = false;
+                self.run_since(record.at);
+            }
+        }
+    }
+
+    /// Starts calls that may start; nothing starts while the session waits for answers.
+    fn promote(&mut self) {
+        if self.phase == (Phase::Acting { paused: false }) {
+            promote(&mut self.calls, self.sandbox.as_ref());
+        }
+    }
+
+    fn dequeue(&mut self, inputs: &[QueuedInput]) {
+        self.queue.retain(|waiting| !inputs.iter().any(|input| input.event == waiting.event));
+    }
+
+    fn run_since(&mut self, at: Timestamp) {
+        self.running_since.get_or_insert(at);
+    }
+
+    fn settle(&mut self, id: &EventId) {
+        if let Some(call) = self.calls.iter_mut().find(|call| &call.id == id) {
+            call.state = CallState::Settled;
+        }
+        self.promote();
+    }
+
+    fn confirm(&mut self, id: &EventId, result: crate::events::client::Confirmation) {
+        if let Some(call) = self.calls.iter_mut().find(|call| &call.id == id) {
+            call.state = match result {
+                crate::events::client::Confirmation::Allow => CallState::Ready,
+                crate::events::client::Confirmation::Deny => CallState::Denied,
+            };
+        }
+        self.promote();
+    }
+}

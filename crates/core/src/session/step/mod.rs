@@ -1,0 +1,202 @@
+//! The step: an input, in a state, becomes records and effects. Pure and total.
+
+mod advance;
+mod commands;
+mod model;
+mod tools;
+
+#[cfg(test)]
+mod tests;
+
+use super::effect::{self, Effect};
+use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
+use super::state::State;
+use crate::call::CallOutcome;
+use crate::error::Refusal;
+use crate::events::client::ClientEvent;
+use crate::events::wire::Event;
+use crate::ids::{EffectId, EventId, IdSource, IncarnationId};
+use crate::model::{ModelError, ModelResponse};
+use crate::resources::session::{SessionUpdateParams, SessionUsage};
+use crate::scope::Principal;
+use crate::time::Timestamp;
+
+/// What can happen to a session.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A client posted events. Legal in every phase but `Archived`; all or nothing.
+    Send {
+        /// The events, already checked for what does not depend on the state.
+        events: Vec<ClientEvent>,
+        /// Who.
+        principal: Principal,
+    },
+    /// A client changes title, metadata, or, while idle, the agent's tools.
+    Update(Box<SessionUpdateParams>),
+    /// A client ends the session; refused while it runs. Again: changes nothing.
+    Archive,
+    /// An administrator wants a session that was set aside to go on.
+    Retry {
+        /// Who.
+        principal: Principal,
+    },
+    /// The session died too often in a row.
+    SetAside {
+        /// How often.
+        deaths: u32,
+    },
+    /// The session was taken up by a new process: what was under way in the old one is not.
+    Recovered,
+    /// The model answered.
+    ModelAnswered {
+        /// The request.
+        effect: EffectId,
+        /// The answer.
+        response: Box<ModelResponse>,
+    },
+    /// The request failed, or is really gone after it was given up.
+    ModelFailed {
+        /// The request.
+        effect: EffectId,
+        /// Why.
+        error: ModelError,
+        /// How long to wait if it is tried again, in milliseconds.
+        delay_ms: u64,
+    },
+    /// The time is over.
+    TimerFired {
+        /// The timer.
+        timer: EffectId,
+    },
+    /// A sandbox lives.
+    SandboxStarted {
+        /// This life.
+        incarnation: IncarnationId,
+    },
+    /// There is no sandbox to be had.
+    SandboxFailed {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// A call has its result.
+    CallFinished {
+        /// The call.
+        call: EventId,
+        /// The result.
+        outcome: CallOutcome,
+    },
+    /// The sandbox is gone and provably never received the call.
+    CallNeverReceived {
+        /// The call.
+        call: EventId,
+        /// The sandbox's life.
+        incarnation: IncarnationId,
+    },
+    /// The sandbox is gone, and whether it ran the call is not known.
+    CallLost {
+        /// The call.
+        call: EventId,
+        /// The sandbox's life.
+        incarnation: IncarnationId,
+    },
+}
+
+/// Time and chance, passed in.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The time.
+    pub at: Timestamp,
+    /// Must not repeat within one millisecond.
+    pub seed: u64,
+}
+
+/// What an input comes to.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// What to write before anything else; empty when the input changes nothing.
+    pub records: Vec<Record>,
+    /// The state after the records.
+    pub state: State,
+    /// What to start after they are written.
+    pub effects: Vec<Effect>,
+    /// A client's events as it gets them back.
+    pub echo: Vec<Event>,
+}
+
+/// Turns an input into records and effects. Refused inputs change nothing.
+pub fn step(state: &State, input: Input, now: Now) -> Result<Step, Refusal> {
+    let mut stepper = Stepper::new(state.clone(), now);
+    let recovered = matches!(input, Input::Recovered | Input::Retry { .. });
+    match input {
+        Input::Send { events, principal } => stepper.send(events, &principal)?,
+        Input::Update(params) => stepper.update(*params)?,
+        Input::Archive => stepper.archive()?,
+        Input::Retry { principal } => stepper.retry(principal)?,
+        Input::SetAside { deaths } => stepper.set_aside(deaths),
+        Input::Recovered => stepper.recover(),
+        Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),
+        Input::ModelFailed { effect, error, delay_ms } => stepper.model_failed(&effect, error, delay_ms),
+        Input::TimerFired { timer } => stepper.timer_fired(&timer),
+        Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
+        Input::SandboxFailed { message } => stepper.sandbox_failed(&message),
+        Input::CallFinished { call, outcome } => stepper.call_finished(&call, outcome),
+        Input::CallNeverReceived { call, incarnation } => stepper.call_never_received(&call, incarnation),
+        Input::CallLost { call, incarnation } => stepper.call_lost(&call, incarnation),
+    }
+    let effects = if recovered { effect::outstanding(&stepper.state) } else { effect::newly(state, &stepper.state) };
+    Ok(Step { records: stepper.records, state: stepper.state, effects, echo: stepper.echo })
+}
+
+/// The first records of a session: it exists, and perhaps starts with messages.
+pub fn create(created: RecordBody, events: Vec<ClientEvent>, principal: &Principal, now: Now) -> Result<Step, Refusal> {
+    let first = Record { v: RECORD_VERSION, at: now.at, body: created };
+    let state = State::first(&first).ok_or_else(|| Refusal::invalid("a session begins with its creation"))?;
+    let mut stepper = Stepper::new(state, now);
+    stepper.records.push(first);
+    if !events.is_empty() {
+        stepper.send(events, principal)?;
+    }
+    let effects = effect::outstanding(&stepper.state);
+    Ok(Step { records: stepper.records, state: stepper.state, effects, echo: stepper.echo })
+}
+
+struct Stepper {
+    state: State,
+    records: Vec<Record>,
+    echo: Vec<Event>,
+    ids: IdSource,
+    at: Timestamp,
+}
+
+impl Stepper {
+    fn new(state: State, now: Now) -> Self {
+        Self { state, records: Vec::new(), echo: Vec::new(), ids: IdSource::new(now.at.millis(), now.seed), at: now.at }
+    }
+
+    /// Writes a record and folds it in at once, so that what follows decides in the new state.
+    fn emit(&mut self, body: RecordBody) {
+        let record = Record { v: RECORD_VERSION, at: self.at, body };
+        self.state.apply(&record);
+        self.records.push(record);
+    }
+
+    fn event_id(&mut self) -> EventId {
+        EventId::mint(&mut self.ids)
+    }
+
+    fn effect_id(&mut self) -> EffectId {
+        EffectId::mint(&mut self.ids)
+    }
+
+    fn running_events(&mut self) -> RunningEvents {
+        RunningEvents { session: self.event_id(), thread: self.event_id() }
+    }
+
+    fn idle_events(&mut self) -> IdleEvents {
+        IdleEvents { thread: self.event_id(), usage: self.event_id(), session: self.event_id() }
+    }
+
+    fn usage(&self) -> SessionUsage {
+        SessionUsage::new(&self.state.usage, self.state.active_micros_at(self.at))
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables: what each input comes to in each phase.
