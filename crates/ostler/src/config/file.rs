@@ -1,0 +1,62 @@
+//! The shape of `ostler.toml`. Unknown settings are refused, because they are usually typos.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// What the file says; everything may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) server: Server,
+    pub(super) model: Model,
+    pub(super) anthropic: Anthropic,
+    pub(super) sandbox: Sandbox,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    pub(super) listen: Option<String>,
+    pub(super) allow_plaintext: Option<bool>,
+    pub(super) allowed_hosts: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Model {
+    pub(super) default: Option<String>,
+    pub(super) max_output_tokens: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Anthropic {
+    pub(super) base_url: Option<String>,
+    pub(super) api_key: Option<String>,
+}
+
+impl std::fmt::Debug for Anthropic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Anthropic").field("base_url", &self.base_url).field("api_key", &self.api_key.as_ref().map(|_| "***")).finish()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sandbox {
+    pub(super) uid_first: Option<u32>,
+    pub(super) uid_count: Option<u32>,
+}
+
+/// Reads the named file, which must exist, or the usual one, if it does.
+pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<File> {
+    let (path, text) = match (named, usual) {
+        (Some(path), _) => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
+        (None, Some(path)) if path.exists() => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
+        _ => return Ok(File::default()),
+    };
+    toml::from_str(&text).with_context(|| format!("{} is not a valid settings file; `ostler config default` prints one", path.display()))
+}

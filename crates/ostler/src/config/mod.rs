@@ -1,0 +1,19 @@
+//! Settings: what the file says, what the environment says, what the flags say, and what that
+//! comes to. Read once and passed by value.
+
+mod file;
+mod settings;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(crate) use settings::{Flags, Settings};
+
+/// The commented file with every setting and its default; also the documentation of the settings.
+pub(crate) const DEFAULT_TOML: &str = include_str!("ostler.default.toml");
+
+/// `ostler config default`.
+pub(crate) fn print_default() -> anyhow::Result<ExitCode> {
+    std::io::stdout().lock().write_all(DEFAULT_TOML.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

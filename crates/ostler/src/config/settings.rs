@@ -1,0 +1,167 @@
+//! What the settings come to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use ostler_models::Secret;
+
+use super::file;
+use crate::cli::CommonArgs;
+
+/// The settings of this process, resolved.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) allow_plaintext: bool,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) model: String,
+    pub(crate) max_output_tokens: u32,
+    /// The configured provider; `None` means the demo model.
+    pub(crate) provider: Option<Provider>,
+    pub(crate) bootstrap_key: Option<String>,
+    pub(crate) uid_first: u32,
+    pub(crate) uid_count: u32,
+}
+
+/// A provider that speaks Anthropic Messages.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) base_url: String,
+    pub(crate) key: Secret,
+}
+
+/// What flags of single roles say; absent ones say nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) listen: Option<String>,
+    pub(crate) allow_plaintext: bool,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) model: Option<String>,
+}
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
+const DEFAULT_MODEL: &str = "claude-sonnet-5";
+const DEFAULT_BASE_URL: &str = "https://api.anthropic.com";
+/// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
+const DEFAULT_UID_FIRST: u32 = 2_000_000_000;
+const DEFAULT_UID_COUNT: u32 = 65_536 * 2_048;
+
+impl Settings {
+    /// Reads file and environment; `env` looks a variable up.
+    pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let home = env("HOME").map(PathBuf::from);
+        let config_dir = env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let usual = config_dir.map(|dir| dir.join("ostler/ostler.toml"));
+        let file = file::read(common.config.as_deref(), usual.as_deref())?;
+
+        let data_home = env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")));
+        let data_dir = common.data_dir.clone().or(file.data_dir).or_else(|| data_home.map(|dir| dir.join("ostler")));
+        let data_dir = data_dir.context("no data directory: HOME is not set; say --data-dir DIR")?;
+        let listen = flags.listen.or(file.server.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = listen.parse().with_context(|| format!("--listen {listen:?} is not HOST:PORT with a numeric address, such as 127.0.0.1:8787"))?;
+        let allowed_hosts = if flags.allowed_hosts.is_empty() { file.server.allowed_hosts.unwrap_or_default() } else { flags.allowed_hosts };
+
+        let key = env("ANTHROPIC_API_KEY").or(file.anthropic.api_key).filter(|key| !key.is_empty());
+        let base_url = env("ANTHROPIC_BASE_URL").or(file.anthropic.base_url).filter(|url| !url.is_empty());
+        let provider = (key.is_some() || base_url.is_some())
+            .then(|| Provider { base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()), key: Secret::new(key.unwrap_or_default()) });
+        Ok(Self {
+            data_dir: std::path::absolute(&data_dir).with_context(|| format!("data directory {}", data_dir.display()))?,
+            listen,
+            allow_plaintext: flags.allow_plaintext || file.server.allow_plaintext.unwrap_or(false),
+            allowed_hosts,
+            model: flags.model.or(file.model.default).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+            max_output_tokens: file.model.max_output_tokens.unwrap_or(ostler_core::limits::MAX_OUTPUT_TOKENS),
+            provider,
+            bootstrap_key: env("OSTLER_BOOTSTRAP_API_KEY"),
+            uid_first: file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST),
+            uid_count: file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT),
+        })
+    }
+
+    /// Refuses to listen where keys would cross a network readable, and presets that can be guessed.
+    pub(crate) fn check_exposure(&self) -> anyhow::Result<()> {
+        if self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        if !self.allow_plaintext {
+            anyhow::bail!("listening on {} sends API keys unencrypted over the network: listen on 127.0.0.1 behind a proxy that adds TLS, or say --allow-plaintext", self.listen);
+        }
+        if self.bootstrap_key.as_ref().is_some_and(|key| key.chars().count() < 32) {
+            anyhow::bail!("OSTLER_BOOTSTRAP_API_KEY has fewer than 32 characters, which is only accepted on a loopback address; make one with: openssl rand -hex 32");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn settings(file: &str, env: &[(&str, &str)], flags: Flags) -> anyhow::Result<Settings> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ostler.toml");
+        std::fs::write(&path, file).unwrap();
+        let mut env: HashMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        env.insert("HOME".into(), "/home/u".into());
+        let common = CommonArgs { config: Some(path), ..CommonArgs::default() };
+        Settings::read(&common, flags, |name| env.get(name).cloned())
+    }
+
+    #[test]
+    fn the_printed_default_file_is_valid_and_changes_nothing() {
+        let bare = settings("", &[], Flags::default()).unwrap();
+        let commented = settings(super::super::DEFAULT_TOML, &[], Flags::default()).unwrap();
+        assert_eq!(format!("{bare:?}"), format!("{commented:?}"));
+        // With every "#" removed from the settings it is still valid.
+        let all: String = super::super::DEFAULT_TOML.lines().map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {
+                let setting = rest.split("      ").next().unwrap_or(rest);
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        }).collect();
+        let set = settings(&all, &[], Flags::default()).unwrap();
+        assert_eq!(set.listen.to_string(), "127.0.0.1:8787");
+        assert_eq!(set.data_dir, PathBuf::from("/var/lib/ostler"));
+        assert_eq!(set.uid_count, DEFAULT_UID_COUNT);
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let file = "data_dir = \"/file\"\n[anthropic]\nbase_url = \"http://file\"\n[model]\ndefault = \"file\"\n";
+        let set = settings(file, &[("ANTHROPIC_BASE_URL", "http://env")], Flags { model: Some("flag".into()), ..Flags::default() }).unwrap();
+        assert_eq!((set.data_dir.to_str(), set.model.as_str()), (Some("/file"), "flag"));
+        assert_eq!(set.provider.unwrap().base_url, "http://env");
+    }
+
+    #[test]
+    fn a_key_alone_is_a_provider_and_is_never_printed() {
+        let set = settings("", &[("ANTHROPIC_API_KEY", "sk-very-secret")], Flags::default()).unwrap();
+        assert_eq!(set.provider.as_ref().unwrap().base_url, DEFAULT_BASE_URL);
+        assert!(!format!("{set:?}").contains("very-secret"));
+        assert!(settings("", &[("ANTHROPIC_API_KEY", "")], Flags::default()).unwrap().provider.is_none());
+    }
+
+    #[test]
+    fn typos_are_refused() {
+        assert!(settings("[server]\nlissten = \"x\"\n", &[], Flags::default()).is_err());
+    }
+
+    #[test]
+    fn exposure_needs_a_word() {
+        let open = |allow: bool, key: Option<&str>| {
+            let mut set = settings("", &[], Flags { listen: Some("0.0.0.0:1".into()), allow_plaintext: allow, ..Flags::default() }).unwrap();
+            set.bootstrap_key = key.map(str::to_owned);
+            set.check_exposure().is_ok()
+        };
+        assert!(!open(false, None));
+        assert!(open(true, None));
+        assert!(!open(true, Some("short")));
+        assert!(open(true, Some(&"x".repeat(32))));
+    }
+}

@@ -1,0 +1,146 @@
+//! The composition root: from settings to a node that serves.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use ostler_models::{Anthropic, DemoModel, HttpTransport, HttpTransportConfig, Model, ProviderEndpoint, ProviderKind};
+use ostler_runtime::ambient::Ambient;
+use ostler_runtime::recovery;
+use ostler_runtime::router::{RouterConfig, SessionRouter};
+use ostler_runtime::sandbox::LocalSandboxes;
+use ostler_sandbox::{SandboxSpec, Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
+use ostler_server::{AppState, ServerConfig};
+use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::bootstrap;
+use crate::client::Access;
+use crate::config::Settings;
+
+/// The provider's name towards the transport.
+const ANTHROPIC: &str = "anthropic";
+
+/// A node that holds its data directory and serves.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) access: Access,
+    pub(crate) new_key: bool,
+    pub(crate) demo: bool,
+    data_dir: PathBuf,
+    router: SessionRouter,
+    sandboxes: Sandboxes,
+    stop: CancellationToken,
+    server: tokio::task::JoinHandle<anyhow::Result<()>>,
+    _lock: DataDirLock,
+}
+
+/// Takes the data directory. `None`: a server holds it already.
+pub(crate) fn lock(data_dir: &Path) -> anyhow::Result<Option<DataDirLock>> {
+    match DataDirLock::acquire(data_dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { .. }) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("data directory {}", data_dir.display())),
+    }
+}
+
+impl Node {
+    /// Starts everything: store, sandboxes, model, router, HTTP server, recovery.
+    pub(crate) async fn start(settings: &Settings, lock: DataDirLock, listen: SocketAddr) -> anyhow::Result<Self> {
+        let data_dir = settings.data_dir.clone();
+        let ambient = Ambient::system();
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}; if another program has the port, choose one with --listen"))?;
+        let address = listener.local_addr()?;
+
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::new(&data_dir)).context("opening the database")?);
+        let epoch = store.begin_epoch().await.context("beginning an epoch")?;
+        let (key, new_key) = bootstrap::first_key(store.as_ref(), &ambient, &data_dir, settings.bootstrap_key.as_deref()).await?;
+
+        let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
+        let model = model(settings)?;
+        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), SandboxSpec::default()));
+        let router = SessionRouter::new(RouterConfig {
+            store: Arc::clone(&store),
+            epoch,
+            model,
+            sandboxes: backend,
+            ambient: ambient.clone(),
+            max_output_tokens: settings.max_output_tokens,
+        });
+
+        let stop = CancellationToken::new();
+        let config = ServerConfig { allowed_hosts: settings.allowed_hosts.clone(), ..ServerConfig::new(address) };
+        let state = AppState { store, router: router.clone(), ambient, config };
+        let shutdown = stop.clone();
+        let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
+        let recovering = router.clone();
+        tokio::spawn(async move {
+            if let Err(error) = recovery::recover(recovering).await {
+                tracing::error!(%error, "unfinished sessions cannot be listed; restart the server to try again");
+            }
+        });
+
+        let access = Access { url: format!("http://{}", reachable(address)), key };
+        bootstrap::write_access(&data_dir, &access)?;
+        Ok(Self { access, new_key, demo: settings.provider.is_none(), data_dir, router, sandboxes, stop, server, _lock: lock })
+    }
+
+    /// Resolves when the HTTP server ended by itself, which it should not.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.server).await {
+            Ok(Ok(())) => anyhow::anyhow!("the HTTP server ended"),
+            Ok(Err(error)) => error,
+            Err(error) => anyhow::Error::new(error).context("the HTTP server died"),
+        }
+    }
+
+    /// The sandboxes, for a caller that leaves none behind.
+    pub(crate) fn sandboxes(&self) -> &Sandboxes {
+        &self.sandboxes
+    }
+
+    /// Takes no more requests, lets sessions write what they have, ends. Sandboxes live on.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        // The file can be gone already; then nobody is misled either.
+        let _ = std::fs::remove_file(bootstrap::access_file(&self.data_dir));
+        self.stop.cancel();
+        self.router.stop().await;
+        match (&mut self.server).await {
+            Ok(result) => result,
+            Err(error) => Err(anyhow::Error::new(error).context("the HTTP server died")),
+        }
+    }
+}
+
+/// Provider keys live in this one transport until a separate egress process holds them.
+fn model(settings: &Settings) -> anyhow::Result<Arc<dyn Model>> {
+    let Some(provider) = &settings.provider else {
+        tracing::warn!("no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL");
+        return Ok(Arc::new(DemoModel::new()));
+    };
+    tracing::warn!(base_url = %provider.base_url, "the model provider's key is held by this process, because there is no separate egress process yet");
+    let endpoint = ProviderEndpoint { name: ANTHROPIC.to_owned(), base_url: provider.base_url.clone(), key: provider.key.clone(), kind: ProviderKind::Anthropic };
+    let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).context("the model provider's settings")?;
+    Ok(Arc::new(Anthropic::new(Arc::new(transport), ANTHROPIC)))
+}
+
+fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<SandboxesConfig> {
+    let program = std::env::current_exe().context("finding this program, which is also the sandbox spawner")?;
+    Ok(SandboxesConfig {
+        dir: settings.data_dir.join("sandboxes"),
+        spawner: SpawnerCommand { program, args: vec!["spawner".into()] },
+        uid_block: UidBlock { first: settings.uid_first, count: settings.uid_count },
+        epoch,
+    })
+}
+
+/// The address under which this machine reaches the server.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
+        other => other,
+    }
+}

@@ -1,0 +1,46 @@
+//! `ostler serve`: the HTTP API until a signal ends it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bootstrap;
+use crate::cli::ServeArgs;
+use crate::config::{Flags, Settings};
+use crate::logging::{self, say};
+use crate::node::{self, Node};
+
+pub(crate) fn main(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    logging::start(args.common.log.as_deref(), "info")?;
+    let flags = Flags { listen: args.listen, allow_plaintext: args.allow_plaintext, allowed_hosts: args.allowed_hosts, model: None };
+    let settings = Settings::read(&args.common, flags, |name| std::env::var(name).ok())?;
+    settings.check_exposure()?;
+    let Some(lock) = node::lock(&settings.data_dir)? else {
+        bail!("another server holds the data directory {}; stop it, or choose another with --data-dir", settings.data_dir.display());
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
+    runtime.block_on(serve(settings, lock))
+}
+
+async fn serve(settings: Settings, lock: ostler_store::DataDirLock) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut node = Node::start(&settings, lock, settings.listen).await?;
+    if node.new_key {
+        say("This is the first start. The API key is shown once:");
+        say(&format!("\n    {}\n", node.access.key));
+        say(&format!("The command line finds it in {}.", bootstrap::key_file(&settings.data_dir).display()));
+    }
+    tracing::info!(url = %node.access.url, data_dir = %settings.data_dir.display(), "serving; sandboxes are offline until there is an egress process");
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping: asked to terminate"),
+        _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
+        error = node.failed() => return Err(error),
+    }
+    let stopped = tokio::select! {
+        stopped = node.stop() => stopped,
+        _ = interrupt.recv() => bail!("stopped at once; running turns are taken up at the next start"),
+    };
+    stopped.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,15 @@
+//! The runtime: takes commands to sessions, drives the pure engine of `ostler-core`, performs its
+//! effects, and lets clients follow. Nothing here decides what a session does; that is
+//! `ostler_core::session::step`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
+
+pub mod ambient;
+pub mod error;
+pub mod fault;
+pub mod limits;
+pub mod recovery;
+pub mod router;
+pub mod sandbox;
+mod session;
+pub mod subscribe;
+pub mod view;

@@ -1,0 +1,38 @@
+//! Every named limit of the runtime.
+
+use std::time::Duration;
+
+/// Commands that wait for one session.
+pub const SESSION_INBOX: usize = 256;
+/// Results of effects that wait for one session.
+pub const SESSION_RESULTS: usize = 256;
+/// How long an idle session stays awake.
+pub const SESSION_AWAKE: Duration = Duration::from_secs(60);
+/// How long a command waits for its session.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// Records after which an idle session's state is kept as a snapshot.
+pub const SNAPSHOT_RECORDS: u64 = 64;
+/// Live frames kept for followers that are slower than the session.
+pub const LIVE_FRAMES: usize = 1_024;
+/// Events read at a time while a follower catches up.
+pub const CATCH_UP_EVENTS: usize = 500;
+/// Records read at a time while a session's context is rebuilt.
+pub const CONTEXT_RECORDS: usize = 1_000;
+/// Sessions taken up at once after a restart.
+pub const RECOVERING: usize = 16;
+/// The longest random wait before a session is taken up after a restart, in milliseconds.
+pub const RECOVERY_JITTER_MS: u64 = 50;
+/// How long a taken-up session may keep its place before the next one starts.
+pub const RECOVERY_HOLD: Duration = Duration::from_secs(30);
+/// How long to wait before something is written again that the store did not take.
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
+/// How long beyond its own timeout a call may take before its sandbox is given up.
+pub const CALL_GRACE: Duration = Duration::from_secs(60);
+/// The longest timeout of a call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a sandbox may take to start.
+pub const SANDBOX_START: Duration = Duration::from_secs(30);
+/// Free bytes below which no new turn starts, so that running ones can end.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// How long running sessions may take to write down what they have when the server stops.
+pub const DRAIN: Duration = Duration::from_secs(10);

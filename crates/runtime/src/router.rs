@@ -1,0 +1,389 @@
+//! Finds the actor of a session, or wakes it, and brings it commands. Commands of one session are
+//! worked on one after the other; sessions do not wait for each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ostler_core::events::client::ClientEvent;
+use ostler_core::events::wire::Event;
+use ostler_core::error::Refusal;
+use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
+use ostler_core::resources::metadata::Metadata;
+use ostler_core::resources::session::{SessionAgent, SessionStatus, SessionUpdateParams};
+use ostler_core::scope::Scope;
+use ostler_core::session::record::RecordBody;
+use ostler_core::session::step::{self, Input};
+use ostler_models::Model;
+use ostler_store::{Epoch, SessionRow, Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ambient::Ambient;
+use crate::error::RuntimeError;
+use crate::limits;
+use crate::sandbox::SandboxBackend;
+use crate::session::actor::{Actor, Answer, Exit, Message, TakeUp, needs_work};
+use crate::session::batch::{batch, json};
+use crate::session::deps::Deps;
+use crate::session::load::load;
+use crate::subscribe::{Follower, Hub, Previews, StartAt};
+
+/// What a router is made of.
+#[derive(Debug)]
+pub struct RouterConfig {
+    /// Where everything durable is.
+    pub store: Arc<dyn Store>,
+    /// This start of the process.
+    pub epoch: Epoch,
+    /// Who answers.
+    pub model: Arc<dyn Model>,
+    /// Who isolates.
+    pub sandboxes: Arc<dyn SandboxBackend>,
+    /// Time and chance.
+    pub ambient: Ambient,
+    /// The most tokens of one answer.
+    pub max_output_tokens: u32,
+}
+
+/// A session to be.
+#[derive(Debug)]
+pub struct NewSession {
+    /// Its copy of the agent.
+    pub agent: SessionAgent,
+    /// Its environment.
+    pub environment_id: EnvironmentId,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its key-value pairs.
+    pub metadata: Metadata,
+    /// Messages that start it at once.
+    pub events: Vec<ClientEvent>,
+}
+
+/// What can be asked of a session.
+#[derive(Debug)]
+pub enum Command {
+    /// Take these events; all or nothing.
+    Send(Vec<ClientEvent>),
+    /// Change title, metadata or, while idle, tools.
+    Update(Box<SessionUpdateParams>),
+    /// End; refused while it runs.
+    Archive,
+    /// Go on, after having been set aside.
+    Retry,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Reply {
+    /// The client's events with their ids.
+    pub echo: Vec<Event>,
+    /// The session's row afterwards.
+    pub row: SessionRow,
+}
+
+#[derive(Debug, Clone)]
+struct Handle {
+    workspace: WorkspaceId,
+    inbox: mpsc::Sender<Message>,
+}
+
+#[derive(Debug, Default)]
+struct Maps {
+    actors: HashMap<SessionId, Handle>,
+    hubs: HashMap<SessionId, Weak<Hub>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    deps: Arc<Deps>,
+    maps: Mutex<Maps>,
+    tasks: TaskTracker,
+}
+
+/// The way to every session of this node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SessionRouter {
+    shared: Arc<Shared>,
+}
+
+impl SessionRouter {
+    /// A router without any session awake.
+    pub fn new(config: RouterConfig) -> Self {
+        let deps = Arc::new(Deps {
+            store: config.store,
+            epoch: config.epoch,
+            model: config.model,
+            sandboxes: config.sandboxes,
+            ambient: config.ambient,
+            max_output_tokens: config.max_output_tokens,
+            stopping: CancellationToken::new(),
+        });
+        Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
+    }
+
+    pub(crate) fn deps(&self) -> &Arc<Deps> {
+        &self.shared.deps
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Maps> {
+        self.shared.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates a session and starts it if it comes with messages. It is on disk when this returns.
+    pub async fn create(&self, scope: &Scope, new: NewSession) -> Result<SessionRow, RuntimeError> {
+        let deps = self.deps();
+        let Scope::Tenant(tenant) = scope else { return Err(StoreError::OutOfScope("a session belongs to a workspace").into()) };
+        if deps.stopping.is_cancelled() {
+            return Err(RuntimeError::Stopping);
+        }
+        if !new.events.is_empty() {
+            self.check_disk()?;
+        }
+        let now = deps.ambient.step();
+        let mut ids = deps.ambient.ids();
+        let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
+        let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent: Arc::clone(&agent), title: new.title.clone(), metadata: new.metadata };
+        let first = step::create(created, new.events, &scope.principal(), now)?;
+        let batch = batch(&id, 0, 0, &first.records, &first.state)?;
+        let row = SessionRow {
+            id: id.clone(),
+            organization: tenant.organization.clone(),
+            workspace: tenant.workspace.clone(),
+            agent_id: agent.id.clone(),
+            agent_version: agent.version,
+            environment_id: new.environment_id,
+            deployment_id: None,
+            status: batch.row.status.clone(),
+            title: new.title,
+            agent: json(agent.as_ref())?,
+            view: batch.row.view.clone().unwrap_or_default(),
+            created_at: now.at,
+            updated_at: now.at,
+            archived_at: None,
+            epoch: deps.epoch,
+            last_seq: batch.last_seq(),
+            last_position: batch.events.len() as u64,
+            unfinished: batch.row.unfinished,
+            recoveries: 0,
+        };
+        deps.store.create_session(scope, deps.epoch, &row, &batch).await?;
+        if row.unfinished {
+            self.wake(&row, None);
+        }
+        Ok(row)
+    }
+
+    /// Brings a command to a session. Its effect is on disk when this returns.
+    pub async fn submit(&self, scope: &Scope, session: &SessionId, command: Command) -> Result<Reply, RuntimeError> {
+        if matches!(&command, Command::Send(events) if events.iter().any(|event| matches!(event, ClientEvent::UserMessage { .. }))) {
+            self.check_disk()?;
+        }
+        let input = match command {
+            Command::Send(events) => Input::Send { events, principal: scope.principal() },
+            Command::Update(params) => Input::Update(params),
+            Command::Archive => Input::Archive,
+            Command::Retry => Input::Retry { principal: scope.principal() },
+        };
+        let answer = tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
+        let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
+        Ok(Reply { echo: answer.echo, row })
+    }
+
+    async fn ask(&self, scope: &Scope, session: &SessionId, input: Input) -> Result<Answer, RuntimeError> {
+        loop {
+            let handle = self.handle(scope, session).await?;
+            let (reply, answer) = oneshot::channel();
+            let message = Message { input: input.clone(), reply };
+            // An actor that went to sleep in this moment took nothing; it is woken again.
+            if handle.inbox.send(message).await.is_err() {
+                self.drop_handle(session, &handle);
+                continue;
+            }
+            return answer.await.unwrap_or(Err(if self.deps().stopping.is_cancelled() { RuntimeError::Stopping } else { RuntimeError::SessionFailed }));
+        }
+    }
+
+    /// The way to a session's actor, awake afterwards. Foreign sessions are not found.
+    async fn handle(&self, scope: &Scope, session: &SessionId) -> Result<Handle, RuntimeError> {
+        if self.deps().stopping.is_cancelled() {
+            return Err(RuntimeError::Stopping);
+        }
+        let known = self.maps().actors.get(session).cloned();
+        if let Some(handle) = known {
+            return match scope.workspace() {
+                Some(workspace) if *workspace != handle.workspace => Err(RuntimeError::no_session(session.as_str())),
+                _ => Ok(handle),
+            };
+        }
+        let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
+        Ok(self.wake(&row, None))
+    }
+
+    /// Starts the actor of a session unless it is awake.
+    fn wake(&self, row: &SessionRow, take_up: Option<TakeUp>) -> Handle {
+        let mut maps = self.maps();
+        if let Some(handle) = maps.actors.get(&row.id) {
+            return handle.clone();
+        }
+        let (inbox, receiver) = mpsc::channel(limits::SESSION_INBOX);
+        let handle = Handle { workspace: row.workspace.clone(), inbox };
+        maps.actors.insert(row.id.clone(), handle.clone());
+        let hub = hub(&mut maps, &row.id);
+        drop(maps);
+        let (router, id, mine) = (self.clone(), row.id.clone(), handle.clone());
+        self.shared.tasks.spawn(async move { router.keep(id, hub, mine, receiver, take_up).await });
+        handle
+    }
+
+    /// Runs an actor to its end, and takes the session up again if it died.
+    async fn keep(self, id: SessionId, hub: Arc<Hub>, handle: Handle, mut inbox: mpsc::Receiver<Message>, take_up: Option<TakeUp>) {
+        let (deps, session) = (Arc::clone(self.deps()), id.clone());
+        let life = tokio::spawn(async move {
+            let loaded = match load(&deps, &session).await {
+                Ok(Some(loaded)) => loaded,
+                Ok(None) => return refuse_all(&mut inbox, &RuntimeError::no_session(session.as_str())),
+                Err(error) => {
+                    tracing::error!(%session, %error, "a session cannot be read");
+                    return refuse_all(&mut inbox, &RuntimeError::Store(error));
+                }
+            };
+            let mut exit = Actor::new(deps, hub, loaded).run(&mut inbox, take_up).await;
+            inbox.close();
+            if exit == Exit::Asleep && !inbox.is_empty() {
+                exit = Exit::NotOurs;
+            }
+            (exit, inbox)
+        });
+        let ended = life.await;
+        self.drop_handle(&id, &handle);
+        match ended {
+            Ok((Exit::Stopping, _)) => {}
+            Ok((_, mut inbox)) => self.hand_over(&id, &mut inbox).await,
+            Err(error) if error.is_panic() => {
+                tracing::error!(session = %id, "a session died and is taken up again");
+                self.take_up(&id, None).await;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Messages that came while the actor went to sleep go to the next one.
+    async fn hand_over(&self, id: &SessionId, inbox: &mut mpsc::Receiver<Message>) {
+        while let Ok(message) = inbox.try_recv() {
+            let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
+            match self.handle(&scope, id).await {
+                Ok(handle) => {
+                    let _ = handle.inbox.send(message).await;
+                }
+                Err(error) => {
+                    let _ = message.reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Takes a session up that a process or an actor left in the middle of its work. The attempt is
+    /// on disk before it starts.
+    pub(crate) async fn take_up(&self, id: &SessionId, permit: Option<tokio::sync::OwnedSemaphorePermit>) {
+        let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
+        let store = &self.deps().store;
+        let noted = async {
+            let deaths = store.note_recovery(&scope, id).await?;
+            Ok::<_, StoreError>((deaths, store.session(&scope, id).await?))
+        };
+        match noted.await {
+            Ok((deaths, Some(row))) if needs_work(&row) => {
+                self.wake(&row, Some(TakeUp { deaths, permit }));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(session = %id, %error, "a session cannot be taken up"),
+        }
+    }
+
+    fn drop_handle(&self, id: &SessionId, handle: &Handle) {
+        let mut maps = self.maps();
+        if maps.actors.get(id).is_some_and(|known| known.inbox.same_channel(&handle.inbox)) {
+            maps.actors.remove(id);
+        }
+        maps.hubs.retain(|_, hub| hub.strong_count() > 0);
+    }
+
+    /// Deletes a session with all that hangs on it; refused while it runs.
+    pub async fn delete(&self, scope: &Scope, session: &SessionId) -> Result<(), RuntimeError> {
+        let deps = self.deps();
+        let row = deps.store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
+        if row.status == SessionStatus::Running.as_str() || row.status == SessionStatus::Rescheduling.as_str() {
+            return Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle").into());
+        }
+        // Nothing can start while this session's actor is gone and its row is archived or deleted:
+        // the store refuses appends to a deleted session.
+        if !deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now()).await? {
+            return Err(RuntimeError::no_session(session.as_str()));
+        }
+        let hub = hub(&mut self.maps(), session);
+        hub.deleted(EventId::mint(&mut deps.ambient.ids()), deps.ambient.now());
+        self.maps().actors.remove(session);
+        deps.sandboxes.remove(session).await.map_err(|why| RuntimeError::Store(StoreError::Unavailable(format!("the session is deleted, but its sandbox is not: {why}"))))
+    }
+
+    /// Follows a session from a position on, or from now on.
+    pub async fn follow(&self, scope: &Scope, session: &SessionId, from: StartAt, previews: Previews) -> Result<Follower, RuntimeError> {
+        let missing = || RuntimeError::no_session(session.as_str());
+        if self.deps().store.last_position(scope, session).await?.is_none() {
+            return Err(missing());
+        }
+        let hub = hub(&mut self.maps(), session);
+        let mut follower = Follower::new(Arc::clone(&self.deps().store), scope.clone(), session.clone(), hub, previews);
+        // Read again, now that nothing can be missed.
+        let last = self.deps().store.last_position(scope, session).await?.ok_or_else(missing)?;
+        match from {
+            StartAt::Now => follower.start(last, false),
+            StartAt::After(position) => follower.start(position.min(last), position < last),
+        }
+        Ok(follower)
+    }
+
+    fn check_disk(&self) -> Result<(), RuntimeError> {
+        let free = self.deps().store.space().free_bytes;
+        if free >= limits::DISK_RESERVE_BYTES {
+            return Ok(());
+        }
+        let message = format!("the disk of the data directory has {} MiB left, below the reserve of {} MiB; free some space, then send again", free >> 20, limits::DISK_RESERVE_BYTES >> 20);
+        Err(Refusal::unavailable(message).into())
+    }
+
+    /// Sessions that are awake.
+    pub fn awake(&self) -> usize {
+        self.maps().actors.len()
+    }
+
+    /// Takes no more commands and lets actors write what they have. What they have under way is
+    /// taken up at the next start.
+    pub async fn stop(&self) {
+        self.deps().stopping.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(limits::DRAIN, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some sessions did not stop in time; they are taken up at the next start");
+        }
+    }
+}
+
+fn hub(maps: &mut Maps, id: &SessionId) -> Arc<Hub> {
+    if let Some(hub) = maps.hubs.get(id).and_then(Weak::upgrade) {
+        return hub;
+    }
+    let hub = Arc::new(Hub::new());
+    maps.hubs.insert(id.clone(), Arc::downgrade(&hub));
+    hub
+}
+
+fn refuse_all(inbox: &mut mpsc::Receiver<Message>, error: &RuntimeError) -> (Exit, mpsc::Receiver<Message>) {
+    inbox.close();
+    while let Ok(message) = inbox.try_recv() {
+        let _ = message.reply.send(Err(error.clone()));
+    }
+    let (_, empty) = mpsc::channel(1);
+    (Exit::NotOurs, std::mem::replace(inbox, empty))
+}

@@ -1,0 +1,95 @@
+//! What the runtime needs of a place that isolates sessions, and its implementation by
+//! `ostler-sandbox`. Tests bring their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ostler_core::call::CallOutcome;
+use ostler_core::ids::{EventId, IncarnationId, SessionId};
+use ostler_sandbox::{AttachError, CallError, CallRequest, Connection, SandboxSpec, Sandboxes};
+
+/// Why a surviving sandbox could not be reached.
+#[derive(Debug)]
+pub enum AttachFailure {
+    /// That life is over.
+    Gone,
+    /// It may live, but cannot be reached; says why.
+    Unreachable(String),
+}
+
+/// Starts, finds and ends sandboxes.
+#[async_trait]
+pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
+    /// Starts the sandbox's next life. Errors say what to do.
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String>;
+    /// Reaches a life that may have survived the last server.
+    async fn attach(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure>;
+    /// Ends it; nothing of it runs any more when this returns. Its files stay.
+    async fn stop(&self, session: &SessionId) -> Result<(), String>;
+    /// Ends it and deletes its files.
+    async fn remove(&self, session: &SessionId) -> Result<(), String>;
+}
+
+/// One life of a sandbox.
+#[async_trait]
+pub trait SandboxLink: Send + Sync + std::fmt::Debug {
+    /// Runs a call, or waits for it where it was given already. Never runs an id twice.
+    async fn run(&self, call: &CallRequest) -> Result<CallOutcome, CallError>;
+    /// Ends a call; its result then says so, once its processes are gone.
+    async fn cancel(&self, call: &EventId);
+    /// The result is in the journal and need not be kept.
+    async fn acknowledge(&self, call: &EventId);
+}
+
+/// Sandboxes of this machine.
+#[derive(Debug)]
+pub struct LocalSandboxes {
+    sandboxes: Sandboxes,
+    spec: SandboxSpec,
+}
+
+impl LocalSandboxes {
+    /// Sandboxes that all have the same limits.
+    pub fn new(sandboxes: Sandboxes, spec: SandboxSpec) -> Self {
+        Self { sandboxes, spec }
+    }
+}
+
+#[async_trait]
+impl SandboxBackend for LocalSandboxes {
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
+        let connection = self.sandboxes.create(session, incarnation, &self.spec).await.map_err(|error| error.to_string())?;
+        Ok(Arc::new(connection))
+    }
+
+    async fn attach(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure> {
+        match self.sandboxes.attach(session, incarnation).await {
+            Ok(connection) => Ok(Arc::new(connection)),
+            Err(AttachError::Gone) => Err(AttachFailure::Gone),
+            Err(AttachError::Other(error)) => Err(AttachFailure::Unreachable(error.to_string())),
+        }
+    }
+
+    async fn stop(&self, session: &SessionId) -> Result<(), String> {
+        self.sandboxes.stop(session).await.map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, session: &SessionId) -> Result<(), String> {
+        self.sandboxes.remove(session).await.map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl SandboxLink for Connection {
+    async fn run(&self, call: &CallRequest) -> Result<CallOutcome, CallError> {
+        Connection::run(self, call).await
+    }
+
+    async fn cancel(&self, call: &EventId) {
+        Connection::cancel(self, call).await;
+    }
+
+    async fn acknowledge(&self, call: &EventId) {
+        Connection::acknowledge(self, call).await;
+    }
+}

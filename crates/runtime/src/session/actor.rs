@@ -1,0 +1,316 @@
+//! The actor of one session: the only place that owns its state, and the only `select!`.
+//!
+//! Input -> step -> commit -> fold in, tell followers, start effects. In this order: nothing
+//! starts and nobody is told before the records are on disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ostler_core::call::CallEnd;
+use ostler_core::error::Refusal;
+use ostler_core::events::wire::Event;
+use ostler_core::ids::{EffectId, EventId, SessionId};
+use ostler_core::session::context::Context;
+use ostler_core::session::effect::Effect;
+use ostler_core::session::record::RecordBody;
+use ostler_core::session::state::{Phase, SNAPSHOT_VERSION, State};
+use ostler_core::session::step::{Input, Step, step};
+use ostler_store::{SessionRow, Snapshot, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{batch, json};
+use super::deps::Deps;
+use super::effects::{self, Dispatch, Link};
+use super::load::Loaded;
+use super::request::request;
+use crate::error::RuntimeError;
+use crate::fault::{self, Point};
+use crate::limits;
+use crate::subscribe::Hub;
+
+/// A command, and who waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) input: Input,
+    pub(crate) reply: oneshot::Sender<Result<Answer, RuntimeError>>,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) echo: Vec<Event>,
+}
+
+/// Why an actor ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Nothing is to be done for it.
+    Asleep,
+    /// Another epoch owns the session, or it is deleted.
+    NotOurs,
+    /// The server stops.
+    Stopping,
+}
+
+#[derive(Debug)]
+pub(crate) struct Actor {
+    deps: Arc<Deps>,
+    id: SessionId,
+    hub: Arc<Hub>,
+    state: State,
+    context: Context,
+    seq: u64,
+    position: u64,
+    snapshot_seq: u64,
+    link: Link,
+    /// How to give up what is under way.
+    models: HashMap<EffectId, CancellationToken>,
+    calls: HashMap<EventId, CancellationToken>,
+    results: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    /// Held by a session that was taken up after a restart, until it got on.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Actor {
+    pub(crate) fn new(deps: Arc<Deps>, hub: Arc<Hub>, loaded: Loaded) -> Self {
+        hub.wake(loaded.row.last_position);
+        Self {
+            deps,
+            id: loaded.row.id,
+            hub,
+            state: loaded.state,
+            context: loaded.context,
+            seq: loaded.row.last_seq,
+            position: loaded.row.last_position,
+            snapshot_seq: loaded.snapshot_seq,
+            link: Link::default(),
+            models: HashMap::new(),
+            calls: HashMap::new(),
+            results: mpsc::channel(limits::SESSION_RESULTS),
+            permit: None,
+        }
+    }
+
+    /// Works until nothing is to be done for a while. `take_up`: what the last process had under
+    /// way is taken up first.
+    pub(crate) async fn run(mut self, inbox: &mut mpsc::Receiver<Message>, take_up: Option<TakeUp>) -> Exit {
+        match take_up {
+            Some(TakeUp { deaths, permit }) if deaths > ostler_core::limits::DEATHS_BEFORE_SET_ASIDE => {
+                drop(permit);
+                if let Err(exit) = self.happened(Input::SetAside { deaths: deaths - 1 }).await {
+                    return exit;
+                }
+            }
+            Some(TakeUp { permit, .. }) => {
+                self.permit = permit;
+                if let Err(exit) = self.happened(Input::Recovered).await {
+                    return exit;
+                }
+            }
+            None if self.state.is_unfinished() => {
+                if let Err(exit) = self.happened(Input::Recovered).await {
+                    return exit;
+                }
+            }
+            None => {}
+        }
+        loop {
+            let asleep = self.is_idle().then(|| tokio::time::sleep(limits::SESSION_AWAKE));
+            let stopping = self.deps.stopping.clone();
+            let next = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Exit::Stopping,
+                Some(input) = self.results.1.recv() => self.happened(input).await,
+                message = inbox.recv() => match message {
+                    Some(message) => self.command(message).await,
+                    None => return Exit::Asleep,
+                },
+                () = async { match asleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => Err(Exit::Asleep),
+            };
+            if let Err(exit) = next {
+                return exit;
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.models.is_empty() && self.calls.is_empty() && !self.state.is_unfinished()
+    }
+
+    async fn command(&mut self, message: Message) -> Result<(), Exit> {
+        let recovers = matches!(message.input, Input::Retry { .. });
+        match step(&self.state, message.input, self.deps.ambient.step()) {
+            Err(refusal) => {
+                let _ = message.reply.send(Err(RuntimeError::Refused(refusal)));
+                Ok(())
+            }
+            Ok(step) => {
+                let echo = step.echo.clone();
+                let committed = self.commit(&step).await;
+                fault::point(Point::BeforeReply);
+                let (answer, next) = match committed {
+                    Ok(()) => (Ok(Answer { echo }), Ok(())),
+                    Err(StoreError::Stale | StoreError::NotFound) => (Err(RuntimeError::no_session(self.id.as_str())), Err(Exit::NotOurs)),
+                    Err(error) => (Err(RuntimeError::Store(error)), Ok(())),
+                };
+                let took_effect = answer.is_ok();
+                let _ = message.reply.send(answer);
+                if took_effect {
+                    self.follow_up(step, !recovers).await;
+                }
+                next
+            }
+        }
+    }
+
+    /// Something happened that must not be lost: it is written, sooner or later.
+    async fn happened(&mut self, input: Input) -> Result<(), Exit> {
+        let fresh = !matches!(input, Input::Recovered);
+        loop {
+            let step = match step(&self.state, input.clone(), self.deps.ambient.step()) {
+                Ok(step) => step,
+                Err(Refusal { message, .. }) => {
+                    tracing::error!(session = %self.id, %message, "an input was refused by the engine");
+                    return Ok(());
+                }
+            };
+            match self.commit(&step).await {
+                Ok(()) => {
+                    self.finished(&input);
+                    self.follow_up(step, fresh).await;
+                    return Ok(());
+                }
+                Err(StoreError::Stale | StoreError::NotFound) => return Err(Exit::NotOurs),
+                Err(error) => {
+                    tracing::error!(session = %self.id, %error, "cannot write; trying again");
+                    tokio::select! {
+                        () = self.deps.stopping.cancelled() => return Err(Exit::Stopping),
+                        () = tokio::time::sleep(limits::STORE_RETRY) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes a step. Afterwards, and only then, it is true.
+    async fn commit(&mut self, step: &Step) -> Result<(), StoreError> {
+        if step.records.is_empty() {
+            return Ok(());
+        }
+        let batch = batch(&self.id, self.seq, self.position, &step.records, &step.state)?;
+        let events = batch.events.clone();
+        fault::point(Point::BeforeCommit);
+        self.deps.store.append(self.deps.epoch, batch).await?;
+        fault::point(Point::AfterCommit);
+        self.seq += step.records.len() as u64;
+        self.position += events.len() as u64;
+        self.state = step.state.clone();
+        for record in &step.records {
+            self.context.push(record);
+        }
+        self.hub.publish(&events);
+        Ok(())
+    }
+
+    /// What an input brought is no longer under way.
+    fn finished(&mut self, input: &Input) {
+        match input {
+            Input::ModelAnswered { effect, .. } | Input::ModelFailed { effect, .. } => {
+                self.models.remove(effect);
+            }
+            Input::CallFinished { call, .. } | Input::CallNeverReceived { call, .. } | Input::CallLost { call, .. } => {
+                self.calls.remove(call);
+            }
+            _ => return,
+        }
+        self.permit = None;
+    }
+
+    /// What follows from a written step.
+    async fn follow_up(&mut self, step: Step, fresh: bool) {
+        let settled = step.records.iter().filter_map(|record| match &record.body {
+            RecordBody::CallSettled { call, outcome, .. } if outcome.end != CallEnd::NotRun => Some(call.clone()),
+            _ => None,
+        });
+        effects::acknowledge(&self.link, settled.collect());
+        for effect in step.effects {
+            self.start(effect, fresh);
+        }
+        if matches!(self.state.phase, Phase::Archived { .. }) && !step.records.is_empty() {
+            self.end_sandbox();
+        }
+        if matches!(self.state.phase, Phase::Idle) {
+            self.permit = None;
+            self.keep_snapshot();
+        }
+    }
+
+    fn start(&mut self, effect: Effect, fresh: bool) {
+        let results = self.results.0.clone();
+        match effect {
+            Effect::CallModel { effect, attempt } => {
+                let cancel = CancellationToken::new();
+                self.models.insert(effect.clone(), cancel.clone());
+                let request = request(&self.state.agent, &self.context, self.deps.max_output_tokens);
+                effects::call_model(&self.deps, &self.hub, effect, attempt, request, cancel, results);
+            }
+            Effect::CancelModel { effect } => {
+                if let Some(cancel) = self.models.get(&effect) {
+                    cancel.cancel();
+                }
+            }
+            Effect::SetTimer { timer, until } => effects::set_timer(&self.deps, timer, until, results),
+            Effect::StartSandbox => effects::start_sandbox(&self.deps, &self.id, &self.link, results),
+            Effect::RunCall { call, incarnation } => {
+                if let Some(call) = self.state.call(&call).cloned() {
+                    let cancel = CancellationToken::new();
+                    self.calls.insert(call.id.clone(), cancel.clone());
+                    effects::run_call(&self.deps, &self.id, &self.link, Dispatch { call, incarnation, fresh, cancel }, results);
+                }
+            }
+            Effect::CancelCall { call } => {
+                if let Some(cancel) = self.calls.get(&call) {
+                    cancel.cancel();
+                }
+            }
+        }
+    }
+
+    fn end_sandbox(&self) {
+        let (deps, id) = (Arc::clone(&self.deps), self.id.clone());
+        tokio::spawn(async move {
+            if let Err(why) = deps.sandboxes.stop(&id).await {
+                tracing::error!(session = %id, %why, "the sandbox of an archived session cannot be ended");
+            }
+        });
+    }
+
+    fn keep_snapshot(&mut self) {
+        if self.seq < self.snapshot_seq + limits::SNAPSHOT_RECORDS {
+            return;
+        }
+        let Ok(body) = json(&self.state) else { return };
+        self.snapshot_seq = self.seq;
+        let (deps, id, snapshot) = (Arc::clone(&self.deps), self.id.clone(), Snapshot { seq: self.seq, version: SNAPSHOT_VERSION, body });
+        tokio::spawn(async move {
+            if let Err(error) = deps.store.save_snapshot(&id, snapshot).await {
+                tracing::warn!(session = %id, %error, "a snapshot was not kept; the session wakes more slowly");
+            }
+        });
+    }
+}
+
+/// How a session is taken up after a restart or a death.
+#[derive(Debug)]
+pub(crate) struct TakeUp {
+    /// How often it was taken up without getting on, this time included.
+    pub(crate) deaths: u32,
+    /// Its place among those taken up at once.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Whether this row needs to be taken up.
+pub(crate) fn needs_work(row: &SessionRow) -> bool {
+    row.unfinished
+}

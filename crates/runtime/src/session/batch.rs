@@ -1,0 +1,46 @@
+//! A step as the store takes it.
+
+use std::sync::Arc;
+
+use ostler_core::ids::SessionId;
+use ostler_core::session::project::{Shared, project};
+use ostler_core::session::record::{Record, RecordBody};
+use ostler_core::session::state::State;
+use ostler_store::{RowUpdate, SessionBatch, StoreError, StoredEvent, StoredRecord};
+
+use crate::view::View;
+
+/// The batch of a step's records, which follow `after_seq` and whose events follow `after_position`.
+pub(crate) fn batch(session: &SessionId, after_seq: u64, after_position: u64, records: &[Record], state: &State) -> Result<SessionBatch, StoreError> {
+    let shared = Shared { thread: state.thread.clone(), agent_name: state.agent.name.clone() };
+    let mut stored = Vec::with_capacity(records.len());
+    let mut events = Vec::new();
+    for (record, seq) in records.iter().zip(after_seq + 1..) {
+        stored.push(StoredRecord { seq, kind: record.body.kind().to_owned(), at: record.at, body: json(record)? });
+        for event in project(record, &shared) {
+            let position = after_position + 1 + events.len() as u64;
+            events.push(StoredEvent { position, kind: event.body.kind().to_owned(), at: record.at, thread: None, body: Arc::from(json(&event)?), id: event.id });
+        }
+    }
+    Ok(SessionBatch { session: session.clone(), after_seq, records: stored, events, row: row(records, state)? })
+}
+
+fn row(records: &[Record], state: &State) -> Result<RowUpdate, StoreError> {
+    let changed = |what: fn(&RecordBody) -> bool| records.iter().any(|record| what(&record.body));
+    let title = changed(|body| matches!(body, RecordBody::Updated { change, .. } if change.title.is_some()));
+    let agent = changed(|body| matches!(body, RecordBody::Updated { change, .. } if change.agent.is_some()));
+    Ok(RowUpdate {
+        status: state.status().as_str().to_owned(),
+        unfinished: state.is_unfinished(),
+        progress: changed(RecordBody::is_progress),
+        updated_at: records.last().map_or(state.created_at, |record| record.at),
+        archived_at: state.archived_at(),
+        title: title.then(|| state.title.clone()),
+        view: Some(json(&View::of(state))?),
+        agent: if agent { Some(json(state.agent.as_ref())?) } else { None },
+    })
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("not serialisable: {error}")))
+}

@@ -1,0 +1,220 @@
+//! Performing effects. Each runs in a task of its own and ends, whatever happens, in exactly one
+//! message to its session.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId};
+use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest};
+use ostler_core::session::calls::Call;
+use ostler_core::session::step::Input;
+use ostler_core::time::Timestamp;
+use ostler_models::{ModelEvent, PreviewKind as ModelPreview, retry};
+use ostler_sandbox::{CallError, CallRequest};
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::deps::Deps;
+use crate::fault::{self, Point};
+use crate::limits;
+use crate::sandbox::{AttachFailure, SandboxLink};
+use crate::subscribe::{Hub, PreviewKind};
+
+/// What a task tells its session.
+pub(crate) type Results = mpsc::Sender<Input>;
+
+/// The way to the session's sandbox, once there is one. Held while it is looked for, so that it is
+/// looked for once.
+pub(crate) type Link = Arc<Mutex<Option<(IncarnationId, Arc<dyn SandboxLink>)>>>;
+
+/// Runs a task whose one message reaches the session even if the task dies.
+fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = Input> + Send + 'static) {
+    tokio::spawn(async move {
+        let input = tokio::spawn(task).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "an effect died");
+            if_it_dies
+        });
+        fault::point(Point::BeforeResult);
+        // A session that is gone needs no result.
+        let _ = results.send(input).await;
+    });
+}
+
+/// Asks the model; previews go to the hub.
+pub(crate) fn call_model(deps: &Arc<Deps>, hub: &Arc<Hub>, effect: EffectId, attempt: u32, request: ModelRequest, cancel: CancellationToken, results: Results) {
+    let (deps, hub) = (Arc::clone(deps), Arc::clone(hub));
+    let lost = Input::ModelFailed { effect: effect.clone(), error: lost_model(), delay_ms: retry::delay_ms(attempt, None, 0) };
+    supervised(results, lost, async move {
+        let previews = Arc::clone(&hub);
+        let mut preview = move |event: ModelEvent| tell(&previews, event);
+        let answer = deps.model.answer(request, deps.ambient.ids(), &mut preview, cancel).await;
+        hub.preview_end();
+        match answer {
+            Ok(response) => Input::ModelAnswered { effect, response: Box::new(response) },
+            Err(error) => {
+                let delay_ms = retry::delay_ms(attempt, error.retry_after_ms, deps.ambient.random());
+                Input::ModelFailed { effect, error, delay_ms }
+            }
+        }
+    });
+}
+
+fn tell(hub: &Hub, event: ModelEvent) {
+    fault::point(Point::ModelChunk);
+    match event {
+        ModelEvent::BlockStarted { event_id, kind: ModelPreview::Text, .. } => hub.preview_start(event_id, PreviewKind::Message),
+        ModelEvent::BlockStarted { event_id, kind: ModelPreview::Thinking, .. } => hub.preview_start(event_id, PreviewKind::Thinking),
+        ModelEvent::TextDelta { event_id, text } => hub.preview_delta(event_id, &text),
+        ModelEvent::BlockStarted { .. } | ModelEvent::Progress => {}
+    }
+}
+
+/// The failure of a request whose task died.
+fn lost_model() -> ModelError {
+    ModelError { kind: ModelErrorKind::Unavailable, message: "the request was lost".into(), retry_after_ms: None, usage: ostler_core::model::TokenUsage::default() }
+}
+
+/// Waits until a point in time; the waiting itself is on the monotonic clock.
+pub(crate) fn set_timer(deps: &Arc<Deps>, timer: EffectId, until: Timestamp, results: Results) {
+    let micros = u64::try_from(until.micros_since(deps.ambient.now())).unwrap_or(0);
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+        let _ = results.send(Input::TimerFired { timer }).await;
+    });
+}
+
+/// Starts the sandbox's next life.
+pub(crate) fn start_sandbox(deps: &Arc<Deps>, session: &SessionId, link: &Link, results: Results) {
+    let (deps, session, link) = (Arc::clone(deps), session.clone(), Arc::clone(link));
+    let died = Input::SandboxFailed { message: "starting it failed inside the server; see its log".into() };
+    supervised(results, died, async move {
+        let incarnation = IncarnationId::mint(&mut deps.ambient.ids());
+        let mut link = link.lock().await;
+        let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&session, &incarnation)).await;
+        match started {
+            Ok(Ok(alive)) => {
+                *link = Some((incarnation.clone(), alive));
+                Input::SandboxStarted { incarnation }
+            }
+            Ok(Err(message)) => Input::SandboxFailed { message },
+            Err(_) => Input::SandboxFailed { message: format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs()) },
+        }
+    });
+}
+
+/// A call, and what is known of its past.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) call: Call,
+    pub(crate) incarnation: IncarnationId,
+    /// Whether no process before this one can have given it to the sandbox.
+    pub(crate) fresh: bool,
+    /// Fires when the call is to be ended.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// Gives a call to the sandbox, or waits for it there, and brings its result.
+pub(crate) fn run_call(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: Dispatch, results: Results) {
+    let (deps, session, link) = (Arc::clone(deps), session.clone(), Arc::clone(link));
+    let died = Input::CallLost { call: dispatch.call.id.clone(), incarnation: dispatch.incarnation.clone() };
+    supervised(results, died, async move { perform(&deps, &session, &link, dispatch).await });
+}
+
+async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispatch) -> Input {
+    let Dispatch { call, incarnation, fresh, cancel } = dispatch;
+    let lost = |fresh: bool| {
+        let (call, incarnation) = (call.id.clone(), incarnation.clone());
+        if fresh { Input::CallNeverReceived { call, incarnation } } else { Input::CallLost { call, incarnation } }
+    };
+    let alive = match reach(deps, session, link, &incarnation).await {
+        Ok(alive) => alive,
+        Err(AttachFailure::Gone) => return lost(fresh),
+        Err(AttachFailure::Unreachable(why)) => {
+            tracing::warn!(%session, call = %call.id, %why, "a sandbox cannot be reached and is given up");
+            forget(link, &incarnation).await;
+            stop(deps, session).await;
+            return lost(fresh);
+        }
+    };
+    let timeout_ms = call.input.get("timeout_ms").and_then(Value::as_u64);
+    let request = CallRequest { id: call.id.clone(), tool: call.name.clone(), input: Value::Object(call.input.clone()), timeout_ms };
+    if fresh && cancel.is_cancelled() {
+        return Input::CallFinished { call: call.id, outcome: CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun) };
+    }
+    fault::point(Point::BeforeDispatch);
+    let run = run_or_cancel(alive.as_ref(), &request, &cancel);
+    let outcome = tokio::time::timeout(limits::CALL_TIMEOUT + limits::CALL_GRACE, run).await;
+    match outcome {
+        Ok(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
+        Ok(Err(CallError::Refused(why))) => Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) },
+        Ok(Err(CallError::NeverReceived)) => {
+            forget(link, &incarnation).await;
+            lost(true)
+        }
+        Ok(Err(CallError::Lost)) => {
+            forget(link, &incarnation).await;
+            lost(false)
+        }
+        Err(_) => {
+            tracing::warn!(%session, call = %call.id, "a call is far beyond its time and its sandbox is ended");
+            forget(link, &incarnation).await;
+            stop(deps, session).await;
+            lost(false)
+        }
+    }
+}
+
+/// Waits for the result, also after the call was cancelled: it comes when its processes are gone.
+async fn run_or_cancel(alive: &dyn SandboxLink, request: &CallRequest, cancel: &CancellationToken) -> Result<CallOutcome, CallError> {
+    let mut run = std::pin::pin!(alive.run(request));
+    tokio::select! {
+        outcome = &mut run => return outcome,
+        () = cancel.cancelled() => {}
+    }
+    alive.cancel(&request.id).await;
+    run.await
+}
+
+/// The living sandbox: the known way to it, or a new one to a life that survived the last server.
+async fn reach(deps: &Deps, session: &SessionId, link: &Link, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure> {
+    let mut known = link.lock().await;
+    if let Some((life, alive)) = known.as_ref()
+        && life == incarnation
+    {
+        return Ok(Arc::clone(alive));
+    }
+    let alive = deps.sandboxes.attach(session, incarnation).await?;
+    *known = Some((incarnation.clone(), Arc::clone(&alive)));
+    Ok(alive)
+}
+
+async fn forget(link: &Link, incarnation: &IncarnationId) {
+    let mut known = link.lock().await;
+    if known.as_ref().is_some_and(|(life, _)| life == incarnation) {
+        *known = None;
+    }
+}
+
+async fn stop(deps: &Deps, session: &SessionId) {
+    if let Err(why) = deps.sandboxes.stop(session).await {
+        tracing::error!(%session, %why, "a sandbox cannot be ended");
+    }
+}
+
+/// Tells the sandbox that results are in the journal.
+pub(crate) fn acknowledge(link: &Link, calls: Vec<EventId>) {
+    if calls.is_empty() {
+        return;
+    }
+    let link = Arc::clone(link);
+    tokio::spawn(async move {
+        let known = link.lock().await.as_ref().map(|(_, alive)| Arc::clone(alive));
+        if let Some(alive) = known {
+            for call in calls {
+                alive.acknowledge(&call).await;
+            }
+        }
+    });
+}

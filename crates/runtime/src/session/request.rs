@@ -1,0 +1,38 @@
+//! What a session asks the model.
+
+use std::sync::Arc;
+
+use ostler_core::model::{ModelRequest, ToolSpec};
+use ostler_core::resources::session::SessionAgent;
+use ostler_core::resources::tools::{self, Tool};
+use ostler_core::session::context::Context;
+
+/// Tells the model where its tools run; behind the agent's own prompt, only for agents with tools.
+const SANDBOX_NOTE: &str = "Your built-in tools run in an isolated Linux sandbox. The working directory is /workspace; it is kept for the whole session. \
+Put files meant for the user into /mnt/session/outputs. The sandbox has no network access.";
+
+/// The request for the next step. Stable in its beginning, so that prompt caches hit.
+pub(crate) fn request(agent: &SessionAgent, context: &Context, max_tokens: u32) -> ModelRequest {
+    let offered = offered(agent);
+    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&tool.name.as_str()));
+    let note = has_builtin.then(|| SANDBOX_NOTE.to_owned());
+    ModelRequest {
+        model: agent.model.id.clone(),
+        system: agent.system.iter().cloned().chain(note).collect(),
+        tools: Arc::from(offered),
+        messages: context.messages(),
+        max_tokens,
+        effort: agent.model.effort.map(|effort| effort.level),
+    }
+}
+
+/// The tools that the agent has and this server can offer: built-in ones first, then its own.
+fn offered(agent: &SessionAgent) -> Vec<ToolSpec> {
+    let builtin = ostler_sandbox::builtin_tools().iter().filter(|tool| tools::builtin_policy(&agent.tools, tool.name).is_some());
+    let builtin = builtin.map(|tool| ToolSpec { name: tool.name.to_owned(), description: tool.description.to_owned(), input_schema: tool.input_schema.clone() });
+    let custom = agent.tools.iter().filter_map(|tool| match tool {
+        Tool::Custom { name, description, input_schema } => Some(ToolSpec { name: name.clone(), description: description.clone(), input_schema: input_schema.clone() }),
+        Tool::AgentToolset { .. } | Tool::McpToolset { .. } => None,
+    });
+    builtin.chain(custom).collect()
+}

@@ -1,0 +1,73 @@
+//! A session's row as clients read it.
+
+use ostler_core::ids::ThreadId;
+use ostler_core::model::TokenUsage;
+use ostler_core::resources::metadata::Metadata;
+use ostler_core::resources::session::{Session, SessionStats, SessionStatus, SessionUsage, seconds};
+use ostler_core::session::state::State;
+use ostler_core::time::Timestamp;
+use ostler_store::{SessionRow, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RuntimeError;
+
+/// The part of a session's row that only we read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct View {
+    thread_id: ThreadId,
+    metadata: Metadata,
+    usage: TokenUsage,
+    active_micros: i64,
+    running_since: Option<Timestamp>,
+}
+
+impl View {
+    pub(crate) fn of(state: &State) -> Self {
+        Self {
+            thread_id: state.thread.clone(),
+            metadata: state.metadata.clone(),
+            usage: state.usage,
+            active_micros: state.active_micros,
+            running_since: state.running_since,
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(row: &SessionRow, text: &'a str) -> Result<T, RuntimeError> {
+    serde_json::from_str(text).map_err(|error| RuntimeError::Store(StoreError::Corrupt(format!("row of {}: {error}", row.id))))
+}
+
+/// What `GET /v1/sessions/{id}` shows.
+pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, RuntimeError> {
+    let view: View = parse(row, &row.view)?;
+    let active = view.active_micros + view.running_since.map_or(0, |since| now.micros_since(since));
+    let end = row.archived_at.unwrap_or(now);
+    Ok(Session {
+        id: row.id.clone(),
+        agent: parse(row, &row.agent)?,
+        archived_at: row.archived_at,
+        budget: None,
+        created_at: row.created_at,
+        environment_id: row.environment_id.clone(),
+        metadata: view.metadata,
+        outcome_evaluations: Vec::new(),
+        resources: Vec::new(),
+        stats: SessionStats { active_seconds: seconds(active), duration_seconds: seconds(end.micros_since(row.created_at)) },
+        status: status(row)?,
+        title: row.title.clone(),
+        kind: "session",
+        updated_at: row.updated_at,
+        usage: SessionUsage::new(&view.usage, active),
+        vault_ids: Vec::new(),
+    })
+}
+
+/// The session's primary thread.
+pub fn thread_id(row: &SessionRow) -> Result<ThreadId, RuntimeError> {
+    Ok(parse::<View>(row, &row.view)?.thread_id)
+}
+
+fn status(row: &SessionRow) -> Result<SessionStatus, RuntimeError> {
+    serde_json::from_value(serde_json::Value::String(row.status.clone()))
+        .map_err(|_| RuntimeError::Store(StoreError::Corrupt(format!("row of {}: status {:?}", row.id, row.status))))
+}
