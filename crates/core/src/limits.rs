@@ -50,6 +50,8 @@ pub const CONTENT_BLOCKS: usize = 1_000;
 pub const QUEUED_INPUTS: usize = 1_000;
 /// Bytes of all inputs that wait for their turn in one session.
 pub const QUEUED_BYTES: usize = 64 << 20;
+/// Interrupts that wait in one session until what they end is gone.
+pub const PENDING_INTERRUPTS: usize = 100;
 /// Characters of a deny message.
 pub const DENY_MESSAGE_CHARS: usize = 10_000;
 
@@ -61,6 +63,10 @@ pub const CALLS_PER_ANSWER: usize = 128;
 pub const QUICK_ATTEMPTS: u32 = 3;
 /// Attempts of one model request before the turn is given up.
 pub const MODEL_ATTEMPTS: u32 = 6;
+/// The longest wait before a model request is tried again, in milliseconds.
+pub const MODEL_RETRY_DELAY_MS: u64 = 600_000;
+/// Times that one call is given to another sandbox because the last one ended.
+pub const CALL_RETRIES: u32 = 3;
 /// The most tokens of one answer unless the server is told otherwise.
 pub const MAX_OUTPUT_TOKENS: u32 = 16_384;
 /// Deaths of a session in a row, without progress, before it is set aside.

@@ -307,8 +307,7 @@ impl Follower {
     }
 }
 
-fn frame(event: impl std::borrow::Borrow<StoredEvent>) -> Frame {
-    let event = event.borrow();
+fn frame(event: &StoredEvent) -> Frame {
     Frame::Event { position: Some(event.position), kind: event.kind.as_str().into(), body: Arc::clone(&event.body) }
 }
 

@@ -25,6 +25,9 @@ pub struct Call {
     pub state: CallState,
     /// The sandbox's life that it was given to.
     pub incarnation: Option<IncarnationId>,
+    /// How often it was given to another sandbox, because the last one ended.
+    #[serde(default)]
+    pub retries: u32,
 }
 
 /// Where a call is.
@@ -67,7 +70,7 @@ impl Call {
                 },
             ),
         };
-        Self { id: call.event.clone(), name: call.name.clone(), input: call.input.clone(), custom, read_only, state, incarnation: None }
+        Self { id: call.event.clone(), name: call.name.clone(), input: call.input.clone(), custom, read_only, state, incarnation: None, retries: 0 }
     }
 
     /// SHA-256 in hex of the call's canonical form: tool and arguments, keys sorted, no blanks.
@@ -154,6 +157,7 @@ mod tests {
                     _ => CallState::Ready,
                 },
                 incarnation: None,
+                retries: 0,
             })
             .collect()
     }

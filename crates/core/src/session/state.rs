@@ -212,6 +212,7 @@ impl State {
             RecordBody::CallRetried { call } => {
                 if let Some(call) = self.calls.iter_mut().find(|open| &open.id == call) {
                     call.incarnation = None;
+                    call.retries += 1;
                 }
                 self.promote();
             }
@@ -241,8 +242,10 @@ impl State {
             RecordBody::Archived { .. } => {
                 self.phase = Phase::Archived { at: record.at };
                 self.queue.clear();
+                self.interrupts.clear();
                 self.calls.clear();
                 self.sandbox = None;
+                self.set_aside = false;
             }
             RecordBody::SetAside { .. } => {
                 self.set_aside = true;

@@ -2,6 +2,7 @@
 //! the next turn.
 
 use super::Stepper;
+use super::tools::outcome_unknown;
 use crate::call::{CallEnd, CallOutcome};
 use crate::events::wire::{RefusalDetails, RetryStatus, SessionError, StopReason};
 use crate::ids::EventId;
@@ -103,7 +104,17 @@ impl Stepper {
     /// Ends the turn because it cannot go on. What waited enters the conversation, so that nothing
     /// that was accepted is lost, but starts no turn.
     pub(super) fn give_up(&mut self, error: SessionError) {
-        self.settle_open(|_| true, "Not run: the turn was given up.");
+        self.close("Not run: the turn was given up.");
+        self.idle(StopReason::RetriesExhausted {}, None, Some(error));
+    }
+
+    /// Leaves nothing open: every call gets a result, every accepted input becomes an event.
+    pub(super) fn close(&mut self, why: &str) {
+        let dispatched: Vec<EventId> = self.state.calls.iter().filter(|call| call.state == CallState::Running && call.incarnation.is_some()).map(|call| call.id.clone()).collect();
+        for call in dispatched {
+            self.settle(call, false, outcome_unknown());
+        }
+        self.settle_open(|_| true, why);
         if !self.state.queue.is_empty() {
             let inputs = self.state.queue.iter().cloned().collect();
             self.emit(RecordBody::InputsFlushed { inputs });
@@ -111,7 +122,6 @@ impl Stepper {
         for event in self.state.interrupts.clone() {
             self.emit(RecordBody::Interrupted { event });
         }
-        self.idle(StopReason::RetriesExhausted {}, None, Some(error));
     }
 
     /// Everything the interrupt ended is gone: the turn is over.

@@ -8,7 +8,8 @@ use crate::events::content::ContentBlock;
 use crate::events::wire::{Event, EventBody, RetryStatus, SessionError};
 use crate::ids::EventId;
 use crate::limits;
-use crate::model::{ModelError, ModelErrorKind};
+use crate::events::wire::StopReason;
+use crate::model::{ModelError, ModelErrorKind, TokenUsage};
 use crate::resources::session::{SessionStatus, SessionUpdateParams};
 use crate::scope::Principal;
 use crate::session::calls::CallState;
@@ -21,10 +22,15 @@ impl Stepper {
         let was_paused = self.state.phase == (Phase::Acting { paused: true });
         let mut inputs: Vec<QueuedInput> = Vec::new();
         let mut answered = false;
+        let mut behind_result = false;
         for event in events {
+            let is_result = matches!(event, ClientEvent::UserCustomToolResult { .. });
             match event {
                 ClientEvent::UserMessage { content } => inputs.push(self.input(InputRole::User, content, principal)),
-                ClientEvent::SystemMessage { content } if inputs.is_empty() => self.instruct(content),
+                ClientEvent::SystemMessage { content } if behind_result => self.instruct(content),
+                ClientEvent::SystemMessage { .. } if was_paused && !self.state.waiting().is_empty() => {
+                    return Err(Refusal::invalid("system.message: while the session waits for answers, it only goes directly behind a tool result"));
+                }
                 ClientEvent::SystemMessage { content } => inputs.push(self.input(InputRole::System, content, principal)),
                 ClientEvent::UserInterrupt { session_thread_id } => {
                     self.accept(std::mem::take(&mut inputs))?;
@@ -42,6 +48,7 @@ impl Stepper {
                     return Err(Refusal::invalid("this kind of event is not supported by this server yet"));
                 }
             }
+            behind_result = is_result;
         }
         if answered && was_paused && self.state.phase == (Phase::Acting { paused: true }) {
             self.answer_pause();
@@ -100,6 +107,9 @@ impl Stepper {
     fn interrupt(&mut self, thread: Option<&str>, principal: &Principal) -> Result<(), Refusal> {
         if thread.is_some_and(|thread| thread != self.state.thread.as_str()) {
             return Err(Refusal::not_found("session_thread_id: the session has no such thread"));
+        }
+        if self.state.interrupts.len() >= limits::PENDING_INTERRUPTS {
+            return Err(Refusal::unavailable("user.interrupt: the session is being interrupted already; wait until it is idle"));
         }
         let event = self.event_id();
         self.echo.push(Event { id: event.clone(), processed_at: None, body: EventBody::UserInterrupt {} });
@@ -168,6 +178,9 @@ impl Stepper {
             SessionStatus::Terminated => Ok(()),
             SessionStatus::Running | SessionStatus::Rescheduling => Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle")),
             SessionStatus::Idle => {
+                let gone = ModelError { kind: ModelErrorKind::Cancelled, message: "the session was archived".into(), retry_after_ms: None, usage: TokenUsage::default() };
+                self.fail_request(gone);
+                self.close("Not run: the session was archived.");
                 let (thread, session) = (self.event_id(), self.event_id());
                 self.emit(RecordBody::Archived { thread, session });
                 Ok(())
@@ -190,7 +203,13 @@ impl Stepper {
         }
         let running = self.running_events();
         self.emit(RecordBody::Retried { principal, running });
-        self.recover();
+        // Clients were told that it runs, so they are told as well if there is nothing to run.
+        match self.state.phase {
+            Phase::Idle => self.idle(StopReason::EndTurn {}, None, None),
+            Phase::Acting { paused: true } => self.pause(self.state.waiting()),
+            Phase::Backoff { attempt, .. } => self.request(attempt + 1),
+            Phase::Requesting { .. } | Phase::Acting { paused: false } | Phase::Archived { .. } => self.recover(),
+        }
         Ok(())
     }
 
@@ -201,7 +220,7 @@ impl Stepper {
         }
         if let Phase::Requesting { attempt, .. } = self.state.phase {
             let message = "the request was lost when the server stopped".to_owned();
-            self.fail_request(ModelError { kind: ModelErrorKind::Unavailable, message, retry_after_ms: None, usage: crate::model::TokenUsage::default() });
+            self.fail_request(ModelError { kind: ModelErrorKind::Unavailable, message, retry_after_ms: None, usage: TokenUsage::default() });
             if self.state.interrupts.is_empty() {
                 return self.request(attempt);
             }

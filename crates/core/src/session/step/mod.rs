@@ -101,6 +101,24 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether an effect came back. A session that was set aside does not take these: what matters
+    /// is asked for again when it goes on.
+    fn is_result(&self) -> bool {
+        match self {
+            Self::Send { .. } | Self::Update(_) | Self::Archive | Self::Retry { .. } | Self::SetAside { .. } | Self::Recovered => false,
+            Self::ModelAnswered { .. }
+            | Self::ModelFailed { .. }
+            | Self::TimerFired { .. }
+            | Self::SandboxStarted { .. }
+            | Self::SandboxFailed { .. }
+            | Self::CallFinished { .. }
+            | Self::CallNeverReceived { .. }
+            | Self::CallLost { .. } => true,
+        }
+    }
+}
+
 /// Time and chance, passed in.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -127,6 +145,9 @@ pub struct Step {
 pub fn step(state: &State, input: Input, now: Now) -> Result<Step, Refusal> {
     let mut stepper = Stepper::new(state.clone(), now);
     let recovered = matches!(input, Input::Recovered | Input::Retry { .. });
+    if state.set_aside && input.is_result() {
+        return Ok(Step { records: Vec::new(), state: stepper.state, effects: Vec::new(), echo: Vec::new() });
+    }
     match input {
         Input::Send { events, principal } => stepper.send(events, &principal)?,
         Input::Update(params) => stepper.update(*params)?,

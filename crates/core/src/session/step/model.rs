@@ -98,6 +98,7 @@ impl Stepper {
                 thread: self.event_id(),
                 session: self.event_id(),
             });
+            let delay_ms = delay_ms.min(limits::MODEL_RETRY_DELAY_MS);
             self.emit(RecordBody::RetryScheduled { timer, attempt, delay_ms, rescheduled });
             return;
         }

@@ -9,6 +9,12 @@ use crate::session::calls::{Call, CallState};
 use crate::session::record::RecordBody;
 use crate::session::state::Phase;
 
+/// What is told of a call whose sandbox ended while it may have run.
+pub(super) fn outcome_unknown() -> CallOutcome {
+    let text = "Outcome unknown: the sandbox ended while this call ran. It may have run fully, in part, or not at all; check before repeating it. Files in /workspace are kept, processes and files in /tmp are gone.";
+    CallOutcome::text(text, true, CallEnd::OutcomeUnknown)
+}
+
 impl Stepper {
     pub(super) fn sandbox_started(&mut self, incarnation: IncarnationId) {
         if matches!(self.state.phase, Phase::Archived { .. }) || self.state.sandbox.is_some() {
@@ -40,8 +46,16 @@ impl Stepper {
         if !self.runs_in(id, &incarnation) {
             return;
         }
+        let retries = self.state.call(id).map_or(0, |call| call.retries);
         self.lose_sandbox(incarnation);
-        self.emit(RecordBody::CallRetried { call: id.clone() });
+        if !self.state.interrupts.is_empty() {
+            self.settle(id.clone(), false, CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun));
+        } else if retries < limits::CALL_RETRIES {
+            self.emit(RecordBody::CallRetried { call: id.clone() });
+        } else {
+            let text = format!("Not run: {} sandboxes in a row ended before they received this call.", retries + 1);
+            self.settle(id.clone(), false, CallOutcome::text(text, true, CallEnd::NotRun));
+        }
         self.advance();
     }
 
@@ -49,13 +63,12 @@ impl Stepper {
         if !self.runs_in(id, &incarnation) {
             return;
         }
-        let read_only = self.state.call(id).is_some_and(|call| call.read_only);
+        let repeatable = self.state.call(id).is_some_and(|call| call.read_only && call.retries < limits::CALL_RETRIES);
         self.lose_sandbox(incarnation);
-        if read_only && self.state.interrupts.is_empty() {
+        if repeatable && self.state.interrupts.is_empty() {
             self.emit(RecordBody::CallRetried { call: id.clone() });
         } else {
-            let text = "Outcome unknown: the sandbox ended while this call ran. It may have run fully, in part, or not at all; check before repeating it. Files in /workspace are kept, processes and files in /tmp are gone.";
-            self.settle(id.clone(), false, CallOutcome::text(text, true, CallEnd::OutcomeUnknown));
+            self.settle(id.clone(), false, outcome_unknown());
         }
         self.advance();
     }

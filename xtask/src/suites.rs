@@ -1,0 +1,102 @@
+//! The test suites, in the order in which they run: quick and telling ones first.
+
+use std::time::Instant;
+
+use anyhow::bail;
+
+use crate::run::{output, program, root, run, say};
+use crate::{setup, tidy};
+
+/// One suite.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    run: fn() -> anyhow::Result<()>,
+}
+
+/// All of them.
+pub(crate) const SUITES: [Suite; 8] = [
+    Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
+    Suite { name: "fmt", about: "formatting", run: fmt },
+    Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
+    Suite { name: "clippy", about: "lints, warnings are errors", run: clippy },
+    Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
+    Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
+    Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
+    Suite { name: "sdk", about: "the official Python SDK against the real binary", run: sdk },
+];
+
+/// Runs the named suites, or all; prints a line for each at the end.
+pub(crate) fn selected(names: &[&str]) -> anyhow::Result<()> {
+    if let Some(unknown) = names.iter().find(|name| !SUITES.iter().any(|suite| suite.name == **name)) {
+        bail!("there is no suite {unknown:?}; there are {}", SUITES.map(|suite| suite.name).join(", "));
+    }
+    let mut lines = Vec::new();
+    let mut failed = 0;
+    for suite in SUITES.iter().filter(|suite| names.is_empty() || names.contains(&suite.name)) {
+        say(&format!("\n== {}: {}", suite.name, suite.about));
+        let started = Instant::now();
+        let outcome = (suite.run)();
+        let seconds = started.elapsed().as_secs();
+        match outcome {
+            Ok(()) => lines.push(format!("{:<10} passed  {seconds:>4} s", suite.name)),
+            Err(error) => {
+                failed += 1;
+                say(&format!("{}: {error:#}", suite.name));
+                lines.push(format!("{:<10} FAILED  {seconds:>4} s", suite.name));
+            }
+        }
+    }
+    say("\nsuites:");
+    for line in &lines {
+        say(&format!("  {line}"));
+    }
+    say(&format!("{} passed, {failed} failed", lines.len() - failed));
+    if failed > 0 {
+        bail!("{failed} of {} suites failed", lines.len());
+    }
+    Ok(())
+}
+
+fn fmt() -> anyhow::Result<()> {
+    run(program("cargo", &["fmt", "--all", "--check"]))
+}
+
+fn deny() -> anyhow::Result<()> {
+    let own = setup::deny_program();
+    let name = if own.exists() { own.to_string_lossy().into_owned() } else { "cargo-deny".to_owned() };
+    if output(program(&name, &["--version"])).is_none() {
+        bail!("cargo-deny is not installed; `cargo xtask setup` installs it");
+    }
+    // `deny` is spelled out because cargo passes its own name to subcommands.
+    run(program(&name, &["--offline", "check", "bans", "licenses", "sources"]))
+}
+
+fn clippy() -> anyhow::Result<()> {
+    run(program("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn unit() -> anyhow::Result<()> {
+    run(program("cargo", &["test", "--quiet", "--workspace", "--exclude", "ostler"]))?;
+    run(program("cargo", &["test", "--quiet", "-p", "ostler", "--bins"]))
+}
+
+fn stories() -> anyhow::Result<()> {
+    run(program("cargo", &["test", "--quiet", "-p", "ostler", "--test", "it"]))
+}
+
+fn crash() -> anyhow::Result<()> {
+    run(program("cargo", &["build", "--quiet", "--release", "-p", "ostler"]))?;
+    let mut command = program("cargo", &["test", "--quiet", "-p", "ostler", "--test", "crash"]);
+    command.env("OSTLER_RELEASE_BINARY", root().join("target/release/ostler"));
+    run(command)
+}
+
+fn sdk() -> anyhow::Result<()> {
+    let python = setup::venv_python();
+    if !python.exists() {
+        bail!("the Python environment is not installed; `cargo xtask setup` installs it");
+    }
+    run(program("cargo", &["build", "--quiet", "-p", "ostler", "-p", "ostler-testkit"]))?;
+    run(program(&python.to_string_lossy(), &["-m", "pytest", "-q", "tests/sdk"]))
+}
