@@ -1,0 +1,87 @@
+//! A neutral request as the body of a Messages request. The conversation is concatenated as it is
+//! stored; only its last message is parsed, to place the cache marker.
+
+use bytes::Bytes;
+use ostler_core::model::{EffortLevel, ModelRequest, ToolSpec};
+use serde_json::{Map, Value, json};
+
+/// The body. Field order is fixed, so that equal prefixes of a conversation are equal bytes.
+pub(super) fn encode(request: &ModelRequest) -> Bytes {
+    let mut body = String::with_capacity(4096 + request.messages.iter().map(|message| message.0.len() + 1).sum::<usize>());
+    body.push_str("{\"model\":");
+    body.push_str(&Value::from(request.model.as_str()).to_string());
+    body.push_str(&format!(",\"max_tokens\":{},\"stream\":true", request.max_tokens));
+    if let Some(effort) = request.effort {
+        body.push_str(&format!(",\"output_config\":{}", json!({"effort": effort_word(effort)})));
+    }
+    let system = marked(request.system.iter().filter(|text| !text.trim().is_empty()).map(|text| json!({"type": "text", "text": text})));
+    if !system.is_empty() {
+        body.push_str(",\"system\":");
+        body.push_str(&Value::from(system).to_string());
+    }
+    let tools = marked(request.tools.iter().map(tool));
+    if !tools.is_empty() {
+        body.push_str(",\"tools\":");
+        body.push_str(&Value::from(tools).to_string());
+    }
+    body.push_str(",\"messages\":[");
+    let last = request.messages.len().saturating_sub(1);
+    for (index, message) in request.messages.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        match (index == last).then(|| with_marker(&message.0)).flatten() {
+            Some(text) => body.push_str(&text),
+            None => body.push_str(&message.0),
+        }
+    }
+    body.push_str("]}");
+    Bytes::from(body)
+}
+
+fn tool(tool: &ToolSpec) -> Value {
+    json!({"name": tool.name, "description": tool.description, "input_schema": tool.input_schema})
+}
+
+fn effort_word(effort: EffortLevel) -> &'static str {
+    match effort {
+        EffortLevel::Low => "low",
+        EffortLevel::Medium => "medium",
+        EffortLevel::High => "high",
+        EffortLevel::Xhigh => "xhigh",
+        EffortLevel::Max => "max",
+    }
+}
+
+/// The entries with a cache marker on the last.
+fn marked(entries: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut entries: Vec<Value> = entries.collect();
+    if let Some(Value::Object(last)) = entries.last_mut() {
+        mark(last);
+    }
+    entries
+}
+
+fn mark(block: &mut Map<String, Value>) {
+    block.insert("cache_control".to_owned(), json!({"type": "ephemeral"}));
+}
+
+/// The message with a cache marker on its last block; `None` where it can carry none.
+fn with_marker(message: &str) -> Option<String> {
+    let mut message: Value = serde_json::from_str(message).ok()?;
+    let content = message.get_mut("content")?;
+    if let Value::String(text) = content {
+        *content = json!([{"type": "text", "text": text}]);
+    }
+    let block = content.as_array_mut()?.last_mut()?.as_object_mut()?;
+    let markable = match block.get("type").and_then(Value::as_str)? {
+        "thinking" | "redacted_thinking" => false,
+        "text" => block.get("text").and_then(Value::as_str).is_some_and(|text| !text.is_empty()),
+        _ => true,
+    };
+    if !markable {
+        return None;
+    }
+    mark(block);
+    Some(message.to_string())
+}

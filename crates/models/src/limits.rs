@@ -1,0 +1,45 @@
+//! Every named limit of talking to a model provider.
+
+use std::time::Duration;
+
+/// Time to open a connection, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to the first byte of an answer, and between any two.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time of one request from its start to its end.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Wait for the end of a body whose last event has been read, so that the connection can be reused.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+/// Time an unused connection is kept.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Unused connections kept per provider.
+pub const POOL_IDLE_PER_HOST: usize = 32;
+
+/// Bytes of one event of a stream.
+pub const FRAME_BYTES: usize = 8 << 20;
+/// Bytes of one answer.
+pub const ANSWER_BYTES: usize = 64 << 20;
+/// Blocks of one answer.
+pub const BLOCKS_PER_ANSWER: usize = 1_024;
+/// Bytes read of the body of a failed request.
+pub const ERROR_BODY_BYTES: usize = 64 << 10;
+/// Time to read the body of a failed request.
+pub const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Characters of an error message; the rest is cut.
+pub const MESSAGE_CHARS: usize = 500;
+/// Characters of a provider's word that is kept (stop reason, refusal category, model id).
+pub const WORD_CHARS: usize = 256;
+
+/// The longest delay before the first retry, in milliseconds; it doubles with each attempt.
+pub const RETRY_BASE_MS: u64 = 500;
+/// The longest delay of our own choice, in milliseconds.
+pub const RETRY_CAP_MS: u64 = 30_000;
+/// The longest wait that a provider can ask for, in milliseconds.
+pub const RETRY_AFTER_MAX_MS: u64 = 300_000;
+
+/// Characters of a tool result that the demo model quotes.
+pub const DEMO_QUOTE_CHARS: usize = 600;
+/// Characters of the user's text that the demo model quotes.
+pub const DEMO_USER_CHARS: usize = 400;
+/// Characters of one preview of the demo model.
+pub const DEMO_CHUNK_CHARS: usize = 12;
