@@ -118,7 +118,7 @@ impl Node {
 fn model(settings: &Settings) -> anyhow::Result<Arc<dyn Model>> {
     let Some(provider) = &settings.provider else {
         tracing::warn!("no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL");
-        return Ok(Arc::new(DemoModel::new()));
+        return Ok(Arc::new(DemoModel::default()));
     };
     tracing::warn!(base_url = %provider.base_url, "the model provider's key is held by this process, because there is no separate egress process yet");
     let endpoint = ProviderEndpoint { name: ANTHROPIC.to_owned(), base_url: provider.base_url.clone(), key: provider.key.clone(), kind: ProviderKind::Anthropic };

@@ -249,23 +249,35 @@ impl SessionRouter {
                     return refuse_all(&mut inbox, &RuntimeError::Store(error));
                 }
             };
-            let mut exit = Actor::new(deps, hub, loaded).run(&mut inbox, take_up).await;
+            let exit = Actor::new(deps, hub, loaded).run(&mut inbox, take_up).await;
             inbox.close();
-            if exit == Exit::Asleep && !inbox.is_empty() {
-                exit = Exit::NotOurs;
-            }
             (exit, inbox)
         });
         let ended = life.await;
         self.drop_handle(&id, &handle);
         match ended {
             Ok((Exit::Stopping, _)) => {}
-            Ok((_, mut inbox)) => self.hand_over(&id, &mut inbox).await,
+            Ok((exit, mut inbox)) => {
+                self.hand_over(&id, &mut inbox).await;
+                if exit == Exit::NotOurs {
+                    self.clean_up(&id).await;
+                }
+            }
             Err(error) if error.is_panic() => {
                 tracing::error!(session = %id, "a session died and is taken up again");
                 self.take_up(&id, None).await;
             }
             Err(_) => {}
+        }
+    }
+
+    /// A session that was deleted while its actor still worked may have started a sandbox meanwhile.
+    async fn clean_up(&self, id: &SessionId) {
+        let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
+        if let Ok(Some(_)) = self.deps().store.deleted_session(&scope, id).await
+            && let Err(why) = self.deps().sandboxes.remove(id).await
+        {
+            tracing::error!(session = %id, %why, "the sandbox of a deleted session cannot be removed");
         }
     }
 

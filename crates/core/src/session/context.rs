@@ -1,4 +1,6 @@
-//! What the model sees of a session: alternating messages, folded from the same records.
+//! What the model sees of a session, folded from the same records: messages of user and assistant.
+//! Two messages of the user stand side by side where the first got no answer (it was interrupted,
+//! or its turn was given up): merged into one, the old request would be asked again with the new.
 //!
 //! Not part of the state, because it grows with the history. It is held while a session is awake
 //! and read back from the journal when it wakes.
@@ -15,11 +17,10 @@ use crate::model::{BlockKind, Fragment, ResponseBlock};
 /// The kinds of record that have a part in the context; others need not be read to rebuild it.
 pub const CONTEXT_KINDS: [&str; 6] = ["turn_started", "inputs_flushed", "instructed", "request_answered", "call_settled", "custom_result"];
 
-/// The conversation, as serialised messages that alternate between user and assistant.
+/// The conversation, as serialised messages.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    closed: Vec<Fragment>,
-    open: Option<(Role, Vec<Value>)>,
+    messages: Vec<Fragment>,
     results: Option<Results>,
 }
 
@@ -68,32 +69,21 @@ impl Context {
 
     /// The messages so far, oldest first.
     pub fn messages(&self) -> Vec<Fragment> {
-        let open = self.open.as_ref().map(|(role, blocks)| serialise(*role, blocks));
-        self.closed.iter().cloned().chain(open).collect()
+        self.messages.clone()
     }
 
+    /// Inputs that enter together are one message.
     fn inputs(&mut self, inputs: &[QueuedInput]) {
-        for input in inputs {
-            let blocks = match input.role {
-                InputRole::User => input.content.iter().filter_map(|block| serde_json::to_value(block).ok()).collect(),
-                InputRole::System => instruction_blocks(&input.content),
-            };
-            self.append(Role::User, blocks);
-        }
+        let blocks = inputs.iter().flat_map(|input| match input.role {
+            InputRole::User => input.content.iter().filter_map(|block| serde_json::to_value(block).ok()).collect(),
+            InputRole::System => instruction_blocks(&input.content),
+        });
+        self.append(Role::User, blocks.collect());
     }
 
     fn append(&mut self, role: Role, blocks: Vec<Value>) {
-        if blocks.is_empty() {
-            return;
-        }
-        match &mut self.open {
-            Some((open, content)) if *open == role => content.extend(blocks),
-            _ => {
-                if let Some((open, content)) = self.open.take() {
-                    self.closed.push(serialise(open, &content));
-                }
-                self.open = Some((role, blocks));
-            }
+        if !blocks.is_empty() {
+            self.messages.push(serialise(role, &blocks));
         }
     }
 

@@ -301,6 +301,16 @@ impl Actor {
     }
 }
 
+impl Drop for Actor {
+    /// Whoever asks the model for a session that nobody drives asks for nothing. What runs in the
+    /// sandbox goes on: its results are kept there for the next actor.
+    fn drop(&mut self) {
+        for cancel in self.models.values() {
+            cancel.cancel();
+        }
+    }
+}
+
 /// How a session is taken up after a restart or a death.
 #[derive(Debug)]
 pub(crate) struct TakeUp {

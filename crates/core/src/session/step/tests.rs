@@ -1,1 +1,8 @@
-//! Tables: what each input comes to in each phase.
+//! Tables: what each input comes to in each phase, told as short stories.
+
+mod calls;
+mod interrupts;
+mod lifecycle;
+mod recovery;
+mod story;
+mod turns;

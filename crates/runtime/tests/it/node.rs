@@ -1,0 +1,238 @@
+//! A node for tests: started, stopped and started again on the same data.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::events::client;
+use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, EventId, IdSource, IncarnationId, OrganizationId, SessionId, WorkspaceId};
+use ostler_core::resources::agent::AgentBody;
+use ostler_core::resources::session::SessionAgent;
+use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
+use ostler_models::{Anthropic, HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, Secret};
+use ostler_runtime::ambient::Ambient;
+use ostler_runtime::recovery::recover;
+use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
+use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
+use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
+use ostler_sandbox::{CallError, CallRequest};
+use ostler_store::{Bootstrap, EventQuery, NewApiKey, SqliteConfig, SqliteStore, Store};
+use ostler_testkit::ModelServer;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+/// Sandboxes that outlive nodes: what they ran, and what they were told to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Sandboxes {
+    lives: Mutex<HashMap<SessionId, (IncarnationId, Arc<Life>)>>,
+    pub(crate) ran: Mutex<Vec<String>>,
+    pub(crate) removed: Mutex<HashSet<SessionId>>,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    results: Mutex<HashMap<EventId, Option<CallOutcome>>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Shared(Arc<Sandboxes>);
+
+#[derive(Debug)]
+struct Link {
+    life: Arc<Life>,
+    sandboxes: Arc<Sandboxes>,
+}
+
+#[async_trait]
+impl SandboxBackend for Shared {
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
+        let life = Arc::new(Life::default());
+        self.0.lives.lock().unwrap().insert(session.clone(), (incarnation.clone(), Arc::clone(&life)));
+        Ok(Arc::new(Link { life, sandboxes: Arc::clone(&self.0) }))
+    }
+
+    async fn attach(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure> {
+        match self.0.lives.lock().unwrap().get(session) {
+            Some((life, link)) if life == incarnation => Ok(Arc::new(Link { life: Arc::clone(link), sandboxes: Arc::clone(&self.0) })),
+            _ => Err(AttachFailure::Gone),
+        }
+    }
+
+    async fn stop(&self, session: &SessionId) -> Result<(), String> {
+        self.0.lives.lock().unwrap().remove(session);
+        Ok(())
+    }
+
+    async fn remove(&self, session: &SessionId) -> Result<(), String> {
+        self.0.removed.lock().unwrap().insert(session.clone());
+        self.stop(session).await
+    }
+}
+
+#[async_trait]
+impl SandboxLink for Link {
+    /// `{"command": "hold"}` runs until [`Sandboxes::release`]; everything else is echoed at once.
+    async fn run(&self, call: &CallRequest) -> Result<CallOutcome, CallError> {
+        let command = call.input["command"].as_str().unwrap_or_default().to_owned();
+        if !self.life.results.lock().unwrap().contains_key(&call.id) {
+            self.sandboxes.ran.lock().unwrap().push(command.clone());
+            let at_once = (command != "hold").then(|| CallOutcome::text(format!("ran {command}"), false, CallEnd::Finished));
+            self.life.results.lock().unwrap().insert(call.id.clone(), at_once);
+        }
+        loop {
+            let changed = self.life.changed.notified();
+            if let Some(Some(outcome)) = self.life.results.lock().unwrap().get(&call.id) {
+                return Ok(outcome.clone());
+            }
+            changed.await;
+        }
+    }
+
+    async fn cancel(&self, call: &EventId) {
+        self.life.settle(|id| id == call, &CallOutcome::text("interrupted", true, CallEnd::Cancelled));
+    }
+
+    async fn acknowledge(&self, _: &EventId) {}
+}
+
+impl Life {
+    fn settle(&self, which: impl Fn(&EventId) -> bool, outcome: &CallOutcome) {
+        for (id, result) in self.results.lock().unwrap().iter_mut() {
+            if result.is_none() && which(id) {
+                *result = Some(outcome.clone());
+            }
+        }
+        self.changed.notify_waiters();
+    }
+}
+
+impl Sandboxes {
+    /// Lets every held call end.
+    pub(crate) fn release(&self) {
+        for (_, life) in self.lives.lock().unwrap().values() {
+            life.settle(|_| true, &CallOutcome::text("ran hold", false, CallEnd::Finished));
+        }
+    }
+
+    /// All sandboxes die.
+    pub(crate) fn kill(&self) {
+        self.lives.lock().unwrap().clear();
+    }
+}
+
+/// A node and all it stands on.
+pub(crate) struct Node {
+    dir: tempfile::TempDir,
+    pub(crate) model: ModelServer,
+    pub(crate) sandboxes: Arc<Sandboxes>,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) router: SessionRouter,
+    pub(crate) scope: Scope,
+}
+
+impl Node {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ids = IdSource::new(1, 1);
+        let tenant = Tenant { organization: OrganizationId::mint(&mut ids), workspace: WorkspaceId::mint(&mut ids), principal: Principal::ApiKey { id: ApiKeyId::mint(&mut ids) } };
+        let model = ModelServer::start().await;
+        let sandboxes = Arc::new(Sandboxes::default());
+        let (store, router) = open(dir.path(), &model, &sandboxes).await;
+        let Principal::ApiKey { id } = tenant.principal.clone() else { unreachable!() };
+        let key = NewApiKey { id, sha256: [0; 32], name: "k".into(), created_at: Ambient::system().now() };
+        let first = Bootstrap { organization: tenant.organization.clone(), workspace: tenant.workspace.clone(), key };
+        store.bootstrap(&Scope::System(SystemReason::Bootstrap), &first).await.unwrap();
+        Self { dir, model, sandboxes, store, router, scope: Scope::Tenant(tenant) }
+    }
+
+    /// Stops the node where it is and starts another one on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.router.stop().await;
+        let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes).await;
+        (self.store, self.router) = (store, router);
+        recover(self.router.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn session(&self, tools: Value) -> SessionId {
+        let body = AgentBody::create(serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap()).unwrap();
+        let mut ids = Ambient::system().ids();
+        let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, body);
+        let new = NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events: vec![] };
+        self.router.create(&self.scope, new).await.unwrap().id
+    }
+
+    pub(crate) async fn send(&self, session: &SessionId, events: Value) -> Vec<String> {
+        let events = client::parse(serde_json::from_value(events).unwrap()).unwrap();
+        let reply = self.router.submit(&self.scope, session, Command::Send(events)).await.unwrap();
+        reply.echo.into_iter().map(|event| event.id.as_str().to_owned()).collect()
+    }
+
+    pub(crate) async fn say(&self, session: &SessionId, script: &str) {
+        self.send(session, json!([{"type": "user.message", "content": [{"type": "text", "text": script}]}])).await;
+    }
+
+    pub(crate) async fn follow(&self, session: &SessionId, from: StartAt) -> Tail {
+        let previews = Previews { message: true, thinking: true };
+        Tail { follower: self.router.follow(&self.scope, session, from, previews).await.unwrap(), seen: Vec::new() }
+    }
+
+    /// The whole history, as the store has it.
+    pub(crate) async fn history(&self, session: &SessionId) -> Vec<Value> {
+        let events = self.store.events(&self.scope, session, &EventQuery::after(0, 10_000)).await.unwrap().unwrap();
+        events.iter().map(|event| serde_json::from_str(&event.body).unwrap()).collect()
+    }
+}
+
+async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>) -> (Arc<SqliteStore>, SessionRouter) {
+    let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
+    let epoch = store.begin_epoch().await.unwrap();
+    let endpoint = ProviderEndpoint { name: "anthropic".into(), base_url: model.base_url(), key: Secret::new("k"), kind: ProviderKind::Anthropic };
+    let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).unwrap();
+    let router = SessionRouter::new(RouterConfig {
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        epoch,
+        model: Arc::new(Anthropic::new(Arc::new(transport), "anthropic")),
+        sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
+        ambient: Ambient::system(),
+        max_output_tokens: 1_000,
+    });
+    (store, router)
+}
+
+/// A follower that remembers.
+pub(crate) struct Tail {
+    follower: Follower,
+    pub(crate) seen: Vec<Value>,
+}
+
+impl Tail {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        let frame = tokio::time::timeout(std::time::Duration::from_secs(30), self.follower.next()).await.expect("nothing came for 30 s");
+        let (Frame::Event { body, .. } | Frame::Preview { body, .. }) = frame?;
+        let value: Value = serde_json::from_str(&body).unwrap();
+        self.seen.push(value.clone());
+        Some(value)
+    }
+
+    /// Reads until an event of this type; returns it.
+    pub(crate) async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {kind}"));
+            if event["type"] == kind {
+                return event;
+            }
+        }
+    }
+
+    /// Reads until the session waits; returns for what.
+    pub(crate) async fn idle(&mut self) -> String {
+        self.until("session.status_idle").await["stop_reason"]["type"].as_str().unwrap().to_owned()
+    }
+
+    /// The types seen, without previews.
+    pub(crate) fn kinds(&self) -> Vec<&str> {
+        self.seen.iter().filter_map(|event| event["type"].as_str()).filter(|kind| !kind.starts_with("event_")).collect()
+    }
+}

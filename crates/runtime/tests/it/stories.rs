@@ -1,0 +1,196 @@
+//! What happens in a node, told through what a follower sees.
+
+use ostler_core::ids::SessionId;
+use ostler_runtime::error::RuntimeError;
+use ostler_runtime::router::Command;
+use ostler_runtime::subscribe::StartAt;
+use serde_json::{Value, json};
+
+use crate::node::Node;
+
+fn toolset() -> Value {
+    json!([{"type": "agent_toolset_20260401"}])
+}
+
+fn said(events: &[Value]) -> String {
+    events.iter().filter(|event| event["type"] == "agent.message").filter_map(|event| event["content"][0]["text"].as_str()).collect()
+}
+
+async fn started(node: &Node, script: &str) -> (SessionId, crate::node::Tail) {
+    let session = node.session(toolset()).await;
+    let tail = node.follow(&session, StartAt::Now).await;
+    node.say(&session, script).await;
+    (session, tail)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_turn_shows_its_events_in_order() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "SAY hello").await;
+    assert_eq!(tail.idle().await, "end_turn");
+    let expected = [
+        "user.message",
+        "session.status_running",
+        "session.thread_status_running",
+        "span.model_request_start",
+        "agent.message",
+        "span.model_request_end",
+        "session.thread_status_idle",
+        "session.usage",
+        "session.status_idle",
+    ];
+    assert_eq!(tail.kinds(), expected);
+    let listed: Vec<Value> = node.history(&session).await.iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(listed, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_are_a_prefix_and_the_event_comes_last() {
+    let node = Node::start().await;
+    let (_, mut tail) = started(&node, "CHUNK 3\nSAY hello brave new world").await;
+    tail.idle().await;
+    let start = tail.seen.iter().position(|event| event["type"] == "event_start").unwrap();
+    let whole = tail.seen.iter().position(|event| event["type"] == "agent.message").unwrap();
+    let text: String = tail.seen.iter().filter(|event| event["type"] == "event_delta").filter_map(|event| event["delta"]["content"]["text"].as_str()).collect();
+    assert_eq!(text, "hello brave new world");
+    assert_eq!(tail.seen[start]["event"]["id"], tail.seen[whole]["id"]);
+    assert!(tail.seen[whole..].iter().all(|event| event["type"] != "event_delta"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_in_the_middle_gets_the_text_so_far_once() {
+    let node = Node::start().await;
+    let (session, mut first) = started(&node, "SLEEP 0\nDELAY 20\nCHUNK 2\nSAY abcdefghijklmnopqrstuvwxyz").await;
+    first.until("event_delta").await;
+    let mut late = node.follow(&session, StartAt::After(0)).await;
+    late.idle().await;
+    let starts = late.seen.iter().filter(|event| event["type"] == "event_start").count();
+    let text: String = late.seen.iter().filter(|event| event["type"] == "event_delta").filter_map(|event| event["delta"]["content"]["text"].as_str()).collect();
+    assert_eq!((starts, text.as_str()), (1, "abcdefghijklmnopqrstuvwxyz"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_run_and_their_results_reach_the_model() {
+    let node = Node::start().await;
+    let (_, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}\nSAY got {{last_tool_result}}").await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "got ran one");
+    assert!(node.model.violations().is_empty(), "{:?}", node.model.violations());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_runs_over_a_restart_is_not_run_again() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"hold\"}\nSAY got {{last_tool_result}}").await;
+    tail.until("agent.tool_use").await;
+    while node.sandboxes.ran.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    node.restart().await;
+    let mut tail = node.follow(&session, StartAt::After(0)).await;
+    node.sandboxes.release();
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "got ran hold");
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["hold"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_died_with_its_sandbox_is_reported_and_not_repeated() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"hold\"}\nSAY err={{last_tool_error}} {{last_tool_result}}").await;
+    tail.until("agent.tool_use").await;
+    while node.sandboxes.ran.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    node.sandboxes.kill();
+    node.restart().await;
+    let mut tail = node.follow(&session, StartAt::After(0)).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert!(said(&tail.seen).starts_with("err=true Outcome unknown"), "{}", said(&tail.seen));
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["hold"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_lost_with_the_server_is_made_again() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "GATE g\nSAY hello").await;
+    tail.until("span.model_request_start").await;
+    node.model.reached("g").await;
+    node.restart().await;
+    node.model.open("g");
+    let mut tail = node.follow(&session, StartAt::After(0)).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    let spans: Vec<bool> = tail.seen.iter().filter(|event| event["type"] == "span.model_request_end").map(|event| event["is_error"] == true).collect();
+    assert_eq!((said(&tail.seen).as_str(), spans), ("hello", vec![true, false]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_waits_over_a_restart_and_counts_once() {
+    let mut node = Node::start().await;
+    let session = node.session(json!([{"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}])).await;
+    let mut tail = node.follow(&session, StartAt::Now).await;
+    node.say(&session, "TOOL bash {\"command\":\"one\"}\nSAY {{last_tool_result}}").await;
+    let call = tail.until("agent.tool_use").await["id"].clone();
+    assert_eq!(tail.idle().await, "requires_action");
+    node.restart().await;
+    let mut tail = node.follow(&session, StartAt::Now).await;
+    let answer = json!([{"type": "user.tool_confirmation", "tool_use_id": call, "result": "allow"}]);
+    node.send(&session, answer.clone()).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "ran one");
+    let again = ostler_core::events::client::parse(serde_json::from_value(answer).unwrap()).unwrap();
+    let refused = node.router.submit(&node.scope, &session, Command::Send(again)).await;
+    assert!(matches!(refused, Err(RuntimeError::Refused(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_a_request_and_what_was_queued_follows() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "GATE never\nSAY old").await;
+    tail.until("span.model_request_start").await;
+    node.send(&session, json!([{"type": "user.interrupt"}, {"type": "user.message", "content": [{"type": "text", "text": "SAY new"}]}])).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_a_running_call() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"hold\"}\nSAY never").await;
+    tail.until("agent.tool_use").await;
+    node.send(&session, json!([{"type": "user.interrupt"}])).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "");
+    node.say(&session, "SAY usable").await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert!(node.model.violations().is_empty(), "{:?}", node.model.violations());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_starts_anywhere_sees_the_rest_exactly_once() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "SAY one").await;
+    tail.idle().await;
+    node.say(&session, "SAY two").await;
+    tail.idle().await;
+    let whole = node.history(&session).await;
+    for start in 0..whole.len() {
+        let mut tail = node.follow(&session, StartAt::After(start as u64)).await;
+        for expected in &whole[start..] {
+            assert_eq!(tail.next().await.as_ref(), Some(expected));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_ends_streams_and_removes_the_sandbox() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "SAY hi").await;
+    tail.idle().await;
+    node.router.delete(&node.scope, &session).await.unwrap();
+    assert_eq!(tail.next().await.unwrap()["type"], "session.deleted");
+    assert!(tail.next().await.is_none());
+    assert!(node.sandboxes.removed.lock().unwrap().contains(&session));
+    assert!(matches!(node.router.delete(&node.scope, &session).await, Err(RuntimeError::Refused(_))));
+}
