@@ -1,5 +1,5 @@
 //! What the tests need beyond Rust: a few Debian packages, a Python environment with the official
-//! SDK, cargo-deny. Everything lands below `target/` except Debian packages.
+//! SDK below `target/`, cargo-deny among cargo's programs.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,11 @@ fn packages() -> anyhow::Result<()> {
     }
     let root_user = output(program("id", &["-u"])).is_some_and(|id| id.trim() == "0");
     if !root_user || !has("apt-get") {
-        bail!("these packages are missing: {}; install them, on Debian with: sudo apt-get install {}", missing.join(", "), missing.join(" "));
+        bail!(
+            "these packages are missing: {}; install them, on Debian with: sudo apt-get install {}",
+            missing.join(", "),
+            missing.join(" ")
+        );
     }
     run(program("apt-get", &["update", "-q"]))?;
     let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
@@ -67,15 +71,10 @@ fn python() -> anyhow::Result<()> {
     std::fs::write(&stamp, wanted).context("writing the stamp of the Python environment")
 }
 
-/// cargo-deny, of the system or our own.
-pub(crate) fn deny_program() -> PathBuf {
-    root().join("target/tools/bin/cargo-deny")
-}
-
 fn deny() -> anyhow::Result<()> {
-    if deny_program().exists() {
+    if output(program("cargo", &["deny", "--version"])).is_some() {
         return Ok(());
     }
     say("installing cargo-deny; this takes some minutes once");
-    run(program("cargo", &["install", "--quiet", "--locked", "--root", "target/tools", "--version", DENY, "cargo-deny"]))
+    run(program("cargo", &["install", "--quiet", "--locked", "--version", DENY, "cargo-deny"]))
 }

@@ -63,13 +63,10 @@ fn fmt() -> anyhow::Result<()> {
 }
 
 fn deny() -> anyhow::Result<()> {
-    let own = setup::deny_program();
-    let name = if own.exists() { own.to_string_lossy().into_owned() } else { "cargo-deny".to_owned() };
-    if output(program(&name, &["--version"])).is_none() {
+    if output(program("cargo", &["deny", "--version"])).is_none() {
         bail!("cargo-deny is not installed; `cargo xtask setup` installs it");
     }
-    // `deny` is spelled out because cargo passes its own name to subcommands.
-    run(program(&name, &["--offline", "check", "bans", "licenses", "sources"]))
+    run(program("cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
 fn clippy() -> anyhow::Result<()> {

@@ -26,7 +26,12 @@ pub(crate) fn access_file(data_dir: &Path) -> PathBuf {
 
 /// Makes organization, workspace and key unless there are some. Returns the command line's key,
 /// and whether it is new.
-pub(crate) async fn first_key(store: &dyn Store, ambient: &Ambient, data_dir: &Path, preset: Option<&str>) -> anyhow::Result<(String, bool)> {
+pub(crate) async fn first_key(
+    store: &dyn Store,
+    ambient: &Ambient,
+    data_dir: &Path,
+    preset: Option<&str>,
+) -> anyhow::Result<(String, bool)> {
     let file = key_file(data_dir);
     let kept = std::fs::read_to_string(&file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let secret = match preset {
@@ -50,16 +55,22 @@ pub(crate) async fn first_key(store: &dyn Store, ambient: &Ambient, data_dir: &P
     match (kept, preset) {
         (Some(kept), None) => Ok((kept, false)),
         (kept, Some(preset)) => {
-            let known = store.api_key(&Scope::System(SystemReason::Authentication), &secret.id).await.context("looking the preset key up")?;
+            let known =
+                store.api_key(&Scope::System(SystemReason::Authentication), &secret.id).await.context("looking the preset key up")?;
             if known.is_none() {
                 if let Some(kept) = kept {
                     write_private(&file, &kept)?;
                 }
-                anyhow::bail!("OSTLER_BOOTSTRAP_API_KEY presets the key of the first start, and this data directory had its first start with another one; unset the variable");
+                anyhow::bail!(
+                    "OSTLER_BOOTSTRAP_API_KEY presets the key of the first start, and this data directory had its first start with another one; unset the variable"
+                );
             }
             Ok((preset.to_owned(), false))
         }
-        (None, None) => anyhow::bail!("{} is gone; with OSTLER_BOOTSTRAP_API_KEY set to an existing key the server starts and keeps it there again", file.display()),
+        (None, None) => anyhow::bail!(
+            "{} is gone; with OSTLER_BOOTSTRAP_API_KEY set to an existing key the server starts and keeps it there again",
+            file.display()
+        ),
     }
 }
 

@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// Runs LLM agents as sandboxed, durable processes behind an HTTP API.
 #[derive(Debug, Parser)]
-#[command(name = "ostler", version, about, after_help = "Start with:  ostler run \"what is in this sandbox?\"\nSettings: `ostler config default` prints a commented ostler.toml.")]
+#[command(
+    name = "ostler",
+    version,
+    about,
+    after_help = "Start with:  ostler run \"what is in this sandbox?\"\nSettings: `ostler config default` prints a commented ostler.toml."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -57,13 +57,16 @@ impl Client {
 
     /// Follows a stream of events; pings are left out. Open when this returns.
     pub(crate) async fn stream(&self, path: &str) -> anyhow::Result<BoxStream<'static, anyhow::Result<StreamEvent>>> {
-        let response = self.authorized(self.http.get(self.url(path))).send().await.with_context(|| format!("connecting to {}", self.access.url))?;
+        let response =
+            self.authorized(self.http.get(self.url(path))).send().await.with_context(|| format!("connecting to {}", self.access.url))?;
         let response = accepted(response, path).await?;
         let frames = sse_stream::SseStream::from_byte_stream(response.bytes_stream());
         let events = frames.filter_map(|frame| async move {
             match frame {
                 Ok(frame) if frame.event.as_deref() == Some("ping") => None,
-                Ok(frame) => frame.data.map(|text| Ok(StreamEvent { data: serde_json::from_str(&text).context("an event is no JSON")?, text })),
+                Ok(frame) => {
+                    frame.data.map(|text| Ok(StreamEvent { data: serde_json::from_str(&text).context("an event is no JSON")?, text }))
+                }
                 Err(error) => Some(Err(anyhow::Error::new(error).context("the stream of events broke"))),
             }
         });

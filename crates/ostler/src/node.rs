@@ -51,7 +51,9 @@ impl Node {
     pub(crate) async fn start(settings: &Settings, lock: DataDirLock, listen: SocketAddr) -> anyhow::Result<Self> {
         let data_dir = settings.data_dir.clone();
         let ambient = Ambient::system();
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}; if another program has the port, choose one with --listen"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listening on {listen}; if another program has the port, choose one with --listen"))?;
         let address = listener.local_addr()?;
 
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::new(&data_dir)).context("opening the database")?);
@@ -117,11 +119,18 @@ impl Node {
 /// Provider keys live in this one transport until a separate egress process holds them.
 fn model(settings: &Settings) -> anyhow::Result<Arc<dyn Model>> {
     let Some(provider) = &settings.provider else {
-        tracing::warn!("no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL");
+        tracing::warn!(
+            "no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL"
+        );
         return Ok(Arc::new(DemoModel::default()));
     };
     tracing::warn!(base_url = %provider.base_url, "the model provider's key is held by this process, because there is no separate egress process yet");
-    let endpoint = ProviderEndpoint { name: ANTHROPIC.to_owned(), base_url: provider.base_url.clone(), key: provider.key.clone(), kind: ProviderKind::Anthropic };
+    let endpoint = ProviderEndpoint {
+        name: ANTHROPIC.to_owned(),
+        base_url: provider.base_url.clone(),
+        key: provider.key.clone(),
+        kind: ProviderKind::Anthropic,
+    };
     let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).context("the model provider's settings")?;
     Ok(Arc::new(Anthropic::new(Arc::new(transport), ANTHROPIC)))
 }

@@ -73,7 +73,12 @@ mod tests {
         let mut ids = IdSource::new(1, 1);
         let organization = OrganizationId::mint(&mut ids);
         let workspaces = [WorkspaceId::mint(&mut ids), WorkspaceId::mint(&mut ids)];
-        let mut session = |workspace: usize| UnfinishedSession { id: SessionId::mint(&mut ids), organization: organization.clone(), workspace: workspaces[workspace].clone(), recoveries: 0 };
+        let mut session = |workspace: usize| UnfinishedSession {
+            id: SessionId::mint(&mut ids),
+            organization: organization.clone(),
+            workspace: workspaces[workspace].clone(),
+            recoveries: 0,
+        };
         let open = vec![session(0), session(0), session(0), session(1)];
         let ids: Vec<SessionId> = open.iter().map(|session| session.id.clone()).collect();
         assert_eq!(in_turns(open), [0, 3, 1, 2].map(|index| ids[index].clone()));

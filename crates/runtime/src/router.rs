@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ostler_core::error::Refusal;
 use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
-use ostler_core::error::Refusal;
 use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionStatus, SessionUpdateParams};
@@ -144,7 +144,12 @@ impl SessionRouter {
         let now = deps.ambient.step();
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
-        let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent: Arc::clone(&agent), title: new.title.clone(), metadata: new.metadata };
+        let created = RecordBody::Created {
+            thread: ThreadId::mint(&mut ids),
+            agent: Arc::clone(&agent),
+            title: new.title.clone(),
+            metadata: new.metadata,
+        };
         let first = step::create(created, new.events, &scope.principal(), now)?;
         let batch = batch(&id, 0, 0, &first.records, &first.state)?;
         let row = SessionRow {
@@ -186,7 +191,8 @@ impl SessionRouter {
             Command::Archive => Input::Archive,
             Command::Retry => Input::Retry { principal: scope.principal() },
         };
-        let answer = tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
+        let answer =
+            tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
         let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
         Ok(Reply { echo: answer.echo, row })
     }
@@ -201,7 +207,11 @@ impl SessionRouter {
                 self.drop_handle(session, &handle);
                 continue;
             }
-            return answer.await.unwrap_or(Err(if self.deps().stopping.is_cancelled() { RuntimeError::Stopping } else { RuntimeError::SessionFailed }));
+            return answer.await.unwrap_or(Err(if self.deps().stopping.is_cancelled() {
+                RuntimeError::Stopping
+            } else {
+                RuntimeError::SessionFailed
+            }));
         }
     }
 
@@ -337,7 +347,10 @@ impl SessionRouter {
         let hub = hub(&mut self.maps(), session);
         hub.deleted(EventId::mint(&mut deps.ambient.ids()), deps.ambient.now());
         self.maps().actors.remove(session);
-        deps.sandboxes.remove(session).await.map_err(|why| RuntimeError::Store(StoreError::Unavailable(format!("the session is deleted, but its sandbox is not: {why}"))))
+        deps.sandboxes
+            .remove(session)
+            .await
+            .map_err(|why| RuntimeError::Store(StoreError::Unavailable(format!("the session is deleted, but its sandbox is not: {why}"))))
     }
 
     /// Follows a session from a position on, or from now on.
@@ -362,7 +375,11 @@ impl SessionRouter {
         if free >= limits::DISK_RESERVE_BYTES {
             return Ok(());
         }
-        let message = format!("the disk of the data directory has {} MiB left, below the reserve of {} MiB; free some space, then send again", free >> 20, limits::DISK_RESERVE_BYTES >> 20);
+        let message = format!(
+            "the disk of the data directory has {} MiB left, below the reserve of {} MiB; free some space, then send again",
+            free >> 20,
+            limits::DISK_RESERVE_BYTES >> 20
+        );
         Err(Refusal::unavailable(message).into())
     }
 

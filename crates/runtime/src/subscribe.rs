@@ -79,7 +79,7 @@ impl PreviewKind {
 enum Live {
     Event(Arc<StoredEvent>),
     Start { event: EventId, kind: PreviewKind, after: u64 },
-    Delta { event: EventId, text: Arc<str>, after: u64 },
+    Delta { event: EventId, index: usize, text: Arc<str>, after: u64 },
     Deleted { body: Arc<str> },
 }
 
@@ -87,7 +87,8 @@ enum Live {
 struct Open {
     event: EventId,
     kind: PreviewKind,
-    text: String,
+    /// The text so far of each of its content blocks.
+    texts: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -136,17 +137,18 @@ impl Hub {
     pub(crate) fn preview_start(&self, event: EventId, kind: PreviewKind) {
         let mut inner = self.inner();
         let after = inner.position;
-        inner.open = Some(Open { event: event.clone(), kind, text: String::new() });
+        inner.open = Some(Open { event: event.clone(), kind, texts: Vec::new() });
         let _ = self.live.send(Live::Start { event, kind, after });
     }
 
-    /// The model says more.
-    pub(crate) fn preview_delta(&self, event: EventId, text: &str) {
+    /// The model says more, in the content block with this index.
+    pub(crate) fn preview_delta(&self, event: EventId, index: usize, text: &str) {
         let mut inner = self.inner();
         let after = inner.position;
         if let Some(open) = inner.open.as_mut().filter(|open| open.event == event) {
-            open.text.push_str(text);
-            let _ = self.live.send(Live::Delta { event, text: text.into(), after });
+            open.texts.resize(open.texts.len().max(index + 1), String::new());
+            open.texts[index].push_str(text);
+            let _ = self.live.send(Live::Delta { event, index, text: text.into(), after });
         }
     }
 
@@ -192,7 +194,20 @@ pub struct Follower {
 impl Follower {
     pub(crate) fn new(store: Arc<dyn Store>, scope: Scope, session: SessionId, hub: Arc<Hub>, previews: Previews) -> Self {
         let (live, joined) = hub.subscribe();
-        Self { store, scope, session, _hub: hub, live, previews, cursor: 0, behind: true, pending: VecDeque::new(), previewing: None, joined, over: false }
+        Self {
+            store,
+            scope,
+            session,
+            _hub: hub,
+            live,
+            previews,
+            cursor: 0,
+            behind: true,
+            pending: VecDeque::new(),
+            previewing: None,
+            joined,
+            over: false,
+        }
     }
 
     /// Where to start; what is being said then is previewed after what was missed.
@@ -241,7 +256,9 @@ impl Follower {
                 self.pending.extend(events.iter().map(frame));
                 if let Some(last) = events.last() {
                     // A preview that we joined belongs behind what was missed, unless it is over.
-                    if events.iter().any(|event| self.joined.as_ref().is_some_and(|open| open.event == event.id)) || last.kind == "span.model_request_end" {
+                    if events.iter().any(|event| self.joined.as_ref().is_some_and(|open| open.event == event.id))
+                        || last.kind == "span.model_request_end"
+                    {
                         self.joined = None;
                     }
                 }
@@ -262,15 +279,16 @@ impl Follower {
         }
     }
 
-    /// Joins in the middle of a message: one beginning, and one delta with the text so far.
+    /// Joins in the middle of a message: one beginning, and one delta with the text so far of each
+    /// of its blocks.
     fn join(&mut self) {
         let Some(open) = self.joined.take() else { return };
         if !open.kind.wanted(self.previews) {
             return;
         }
         self.pending.push_back(start_frame(&open.event, open.kind));
-        if !open.text.is_empty() {
-            self.pending.push_back(delta_frame(&open.event, &open.text));
+        for (index, text) in open.texts.iter().enumerate() {
+            self.pending.push_back(delta_frame(&open.event, index, text));
         }
         self.previewing = Some(open.event);
     }
@@ -294,9 +312,9 @@ impl Follower {
                     self.previewing = Some(event);
                 }
             }
-            Live::Delta { event, text, after } => {
+            Live::Delta { event, index, text, after } => {
                 if after >= self.cursor && self.previewing.as_ref() == Some(&event) {
-                    self.pending.push_back(delta_frame(&event, &text));
+                    self.pending.push_back(delta_frame(&event, index, &text));
                 }
             }
             Live::Deleted { body } => {
@@ -316,8 +334,8 @@ fn start_frame(event: &EventId, kind: PreviewKind) -> Frame {
     Frame::Preview { kind: "event_start", body: body.to_string().into() }
 }
 
-fn delta_frame(event: &EventId, text: &str) -> Frame {
-    let delta = json!({"type": "content_delta", "index": 0, "content": {"type": "text", "text": text}});
+fn delta_frame(event: &EventId, index: usize, text: &str) -> Frame {
+    let delta = json!({"type": "content_delta", "index": index, "content": {"type": "text", "text": text}});
     let body = json!({"type": "event_delta", "event_id": event, "delta": delta});
     Frame::Preview { kind: "event_delta", body: body.to_string().into() }
 }

@@ -37,11 +37,13 @@ pub(super) fn check(findings: &mut Vec<String>) -> anyhow::Result<()> {
 
 /// The home directory inside sandboxes, and of a made-up user in tests.
 fn allowed_home(text: &str) -> bool {
-    text.matches("/home/").count() == text.matches("/home/agent").count() + text.matches("/home/u").count() + text.matches("/home/*").count()
+    text.matches("/home/").count()
+        == text.matches("/home/agent").count() + text.matches("/home/u").count() + text.matches("/home/*").count()
 }
 
 fn tracked(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let list = output(program("git", &["ls-files", "--cached", "--others", "--exclude-standard", pattern])).context("git ls-files failed")?;
+    let list =
+        output(program("git", &["ls-files", "--cached", "--others", "--exclude-standard", pattern])).context("git ls-files failed")?;
     Ok(list.lines().map(PathBuf::from).filter(|path| root().join(path).is_file()).collect())
 }
 
@@ -54,7 +56,12 @@ fn manifests(findings: &mut Vec<String>) -> anyhow::Result<()> {
     for path in tracked("*/Cargo.toml")? {
         let text = std::fs::read_to_string(root().join(&path))?;
         let manifest: toml::Table = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        let inherits = |table: &str, key: &str| manifest.get(table).and_then(|table| table.get(key)).is_some_and(|value| value.as_bool() == Some(true) || value.get("workspace").is_some());
+        let inherits = |table: &str, key: &str| {
+            manifest
+                .get(table)
+                .and_then(|table| table.get(key))
+                .is_some_and(|value| value.as_bool() == Some(true) || value.get("workspace").is_some())
+        };
         if !inherits("lints", "workspace") {
             findings.push(format!("{}: lacks [lints] workspace = true", path.display()));
         }

@@ -39,7 +39,8 @@ struct Dependency {
 }
 
 pub(super) fn check(findings: &mut Vec<String>) -> anyhow::Result<()> {
-    let text = output(program("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"])).context("cargo metadata failed")?;
+    let text =
+        output(program("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"])).context("cargo metadata failed")?;
     let metadata: Metadata = serde_json::from_str(&text).context("reading cargo metadata")?;
     for package in &metadata.packages {
         let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == package.name) else {

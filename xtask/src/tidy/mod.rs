@@ -8,7 +8,8 @@ use anyhow::bail;
 use crate::run::{root, say};
 
 /// Documents that must exist.
-const DOCUMENTS: [&str; 7] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/decisions.md", "docs/api.md"];
+const DOCUMENTS: [&str; 7] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/decisions.md", "docs/api.md"];
 /// Lines of ARCHITECTURE.md.
 const ARCHITECTURE_LINES: usize = 200;
 

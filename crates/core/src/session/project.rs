@@ -114,10 +114,18 @@ impl Projection<'_> {
         self.push(&events.session, EventBody::SessionStatusRescheduled {});
     }
 
+    /// Neighbouring text blocks are one message, under the id of the first.
     fn answer(&mut self, blocks: &[ResponseBlock], calls: &[NewCall]) {
+        let mut message: Option<(&EventId, Vec<ContentBlock>)> = None;
         for block in blocks {
+            if let BlockKind::Text { text } = &block.kind {
+                if !text.is_empty() {
+                    message.get_or_insert_with(|| (&block.event_id, Vec::new())).1.push(ContentBlock::text(text));
+                }
+                continue;
+            }
+            self.message(message.take());
             match &block.kind {
-                BlockKind::Text { text } if !text.is_empty() => self.push(&block.event_id, EventBody::AgentMessage { content: vec![ContentBlock::text(text)] }),
                 BlockKind::Thinking | BlockKind::RedactedThinking => self.push(&block.event_id, EventBody::AgentThinking {}),
                 BlockKind::ToolCall { .. } => {
                     if let Some(call) = calls.iter().find(|call| call.event == block.event_id) {
@@ -126,6 +134,13 @@ impl Projection<'_> {
                 }
                 BlockKind::Text { .. } | BlockKind::Other => {}
             }
+        }
+        self.message(message);
+    }
+
+    fn message(&mut self, message: Option<(&EventId, Vec<ContentBlock>)>) {
+        if let Some((id, content)) = message {
+            self.push(id, EventBody::AgentMessage { content });
         }
     }
 

@@ -55,7 +55,9 @@ pub(super) struct Sandbox {
 pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<File> {
     let (path, text) = match (named, usual) {
         (Some(path), _) => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
-        (None, Some(path)) if path.exists() => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
+        (None, Some(path)) if path.exists() => {
+            (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
+        }
         _ => return Ok(File::default()),
     };
     toml::from_str(&text).with_context(|| format!("{} is not a valid settings file; `ostler config default` prints one", path.display()))

@@ -61,13 +61,18 @@ impl Settings {
         let data_dir = common.data_dir.clone().or(file.data_dir).or_else(|| data_home.map(|dir| dir.join("ostler")));
         let data_dir = data_dir.context("no data directory: HOME is not set; say --data-dir DIR")?;
         let listen = flags.listen.or(file.server.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let listen = listen.parse().with_context(|| format!("--listen {listen:?} is not HOST:PORT with a numeric address, such as 127.0.0.1:8787"))?;
-        let allowed_hosts = if flags.allowed_hosts.is_empty() { file.server.allowed_hosts.unwrap_or_default() } else { flags.allowed_hosts };
+        let listen = listen
+            .parse()
+            .with_context(|| format!("--listen {listen:?} is not HOST:PORT with a numeric address, such as 127.0.0.1:8787"))?;
+        let allowed_hosts =
+            if flags.allowed_hosts.is_empty() { file.server.allowed_hosts.unwrap_or_default() } else { flags.allowed_hosts };
 
         let key = env("ANTHROPIC_API_KEY").or(file.anthropic.api_key).filter(|key| !key.is_empty());
         let base_url = env("ANTHROPIC_BASE_URL").or(file.anthropic.base_url).filter(|url| !url.is_empty());
-        let provider = (key.is_some() || base_url.is_some())
-            .then(|| Provider { base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()), key: Secret::new(key.unwrap_or_default()) });
+        let provider = (key.is_some() || base_url.is_some()).then(|| Provider {
+            base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()),
+            key: Secret::new(key.unwrap_or_default()),
+        });
         Ok(Self {
             data_dir: std::path::absolute(&data_dir).with_context(|| format!("data directory {}", data_dir.display()))?,
             listen,
@@ -88,10 +93,15 @@ impl Settings {
             return Ok(());
         }
         if !self.allow_plaintext {
-            anyhow::bail!("listening on {} sends API keys unencrypted over the network: listen on 127.0.0.1 behind a proxy that adds TLS, or say --allow-plaintext", self.listen);
+            anyhow::bail!(
+                "listening on {} sends API keys unencrypted over the network: listen on 127.0.0.1 behind a proxy that adds TLS, or say --allow-plaintext",
+                self.listen
+            );
         }
         if self.bootstrap_key.as_ref().is_some_and(|key| key.chars().count() < 32) {
-            anyhow::bail!("OSTLER_BOOTSTRAP_API_KEY has fewer than 32 characters, which is only accepted on a loopback address; make one with: openssl rand -hex 32");
+            anyhow::bail!(
+                "OSTLER_BOOTSTRAP_API_KEY has fewer than 32 characters, which is only accepted on a loopback address; make one with: openssl rand -hex 32"
+            );
         }
         Ok(())
     }
@@ -118,13 +128,16 @@ mod tests {
         let commented = settings(super::super::DEFAULT_TOML, &[], Flags::default()).unwrap();
         assert_eq!(format!("{bare:?}"), format!("{commented:?}"));
         // With every "#" removed from the settings it is still valid.
-        let all: String = super::super::DEFAULT_TOML.lines().map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {
-                let setting = rest.split("      ").next().unwrap_or(rest);
-                format!("{setting}\n")
-            }
-            _ => format!("{line}\n"),
-        }).collect();
+        let all: String = super::super::DEFAULT_TOML
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {
+                    let setting = rest.split("      ").next().unwrap_or(rest);
+                    format!("{setting}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect();
         let set = settings(&all, &[], Flags::default()).unwrap();
         assert_eq!(set.listen.to_string(), "127.0.0.1:8787");
         assert_eq!(set.data_dir, PathBuf::from("/var/lib/ostler"));
@@ -134,7 +147,8 @@ mod tests {
     #[test]
     fn flags_win_over_environment_over_file() {
         let file = "data_dir = \"/file\"\n[anthropic]\nbase_url = \"http://file\"\n[model]\ndefault = \"file\"\n";
-        let set = settings(file, &[("ANTHROPIC_BASE_URL", "http://env")], Flags { model: Some("flag".into()), ..Flags::default() }).unwrap();
+        let set =
+            settings(file, &[("ANTHROPIC_BASE_URL", "http://env")], Flags { model: Some("flag".into()), ..Flags::default() }).unwrap();
         assert_eq!((set.data_dir.to_str(), set.model.as_str()), (Some("/file"), "flag"));
         assert_eq!(set.provider.unwrap().base_url, "http://env");
     }
@@ -155,7 +169,8 @@ mod tests {
     #[test]
     fn exposure_needs_a_word() {
         let open = |allow: bool, key: Option<&str>| {
-            let mut set = settings("", &[], Flags { listen: Some("0.0.0.0:1".into()), allow_plaintext: allow, ..Flags::default() }).unwrap();
+            let mut set =
+                settings("", &[], Flags { listen: Some("0.0.0.0:1".into()), allow_plaintext: allow, ..Flags::default() }).unwrap();
             set.bootstrap_key = key.map(str::to_owned);
             set.check_exposure().is_ok()
         };

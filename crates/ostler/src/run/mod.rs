@@ -50,7 +50,8 @@ fn prompt(text: String) -> anyhow::Result<String> {
 async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> {
     let mut render = Render::new(json);
     let Some(lock) = node::lock(&settings.data_dir)? else {
-        let access = read_access(&bootstrap::access_file(&settings.data_dir)).context("a server holds the data directory, but does not say where it listens; it may be starting, try again")?;
+        let access = read_access(&bootstrap::access_file(&settings.data_dir))
+            .context("a server holds the data directory, but does not say where it listens; it may be starting, try again")?;
         render.note(&format!("using the server at {}", access.url));
         return finish(&Client::new(access)?, task, &mut render).await.map(|(code, _)| code);
     };

@@ -40,7 +40,14 @@ impl Render {
     pub(crate) fn new(json: bool) -> Self {
         let terminal = io::stdout().is_terminal() && !json;
         let colours = terminal && std::env::var_os("NO_COLOR").is_none();
-        Self { json, colours, progress: Progress::new(terminal && io::stderr().is_terminal()), started: Instant::now(), shown: None, calls: HashMap::new() }
+        Self {
+            json,
+            colours,
+            progress: Progress::new(terminal && io::stderr().is_terminal()),
+            started: Instant::now(),
+            shown: None,
+            calls: HashMap::new(),
+        }
     }
 
     /// A remark about the run itself; to standard error.
@@ -89,14 +96,18 @@ impl Render {
         };
         let tokens = totals.map_or_else(String::new, |totals| {
             let count = |name: &str| totals["usage"][name].as_u64().unwrap_or(0);
-            let input = count("input_tokens") + count("cache_read_input_tokens") + totals["usage"]["cache_creation"].as_object().map_or(0, |kinds| kinds.values().filter_map(Value::as_u64).sum());
+            let input = count("input_tokens")
+                + count("cache_read_input_tokens")
+                + totals["usage"]["cache_creation"].as_object().map_or(0, |kinds| kinds.values().filter_map(Value::as_u64).sum());
             format!(" · {input} tokens in, {} out", count("output_tokens"))
         });
         say(&self.paint(DIM, &format!("{how} · {:.1} s{tokens} · {session}", self.started.elapsed().as_secs_f64())));
     }
 
     fn delta(&mut self, data: &Value) {
-        let (Some(id), Some(text)) = (data["event_id"].as_str(), data.pointer("/delta/content/text").and_then(Value::as_str)) else { return };
+        let (Some(id), Some(text)) = (data["event_id"].as_str(), data.pointer("/delta/content/text").and_then(Value::as_str)) else {
+            return;
+        };
         self.progress.clear();
         self.write(&neutral(text));
         match &mut self.shown {
@@ -124,7 +135,10 @@ impl Render {
         self.end_message();
         let name = data["name"].as_str().unwrap_or_default();
         let input = &data["input"];
-        let argument = ["command", "file_path", "pattern"].iter().find_map(|key| input[*key].as_str().map(str::to_owned)).unwrap_or_else(|| input.to_string());
+        let argument = ["command", "file_path", "pattern"]
+            .iter()
+            .find_map(|key| input[*key].as_str().map(str::to_owned))
+            .unwrap_or_else(|| input.to_string());
         let heading = one_line(&format!("{name}  {argument}"), HEADING_CHARS);
         self.line(&format!("{} {}", self.paint(BOLD, "▸"), self.paint(BOLD, &heading)));
         if let Some(id) = data["id"].as_str() {
@@ -137,7 +151,10 @@ impl Render {
         self.progress.clear();
         let failed = data["is_error"].as_bool() == Some(true);
         let blocks = data["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let text: Vec<String> = blocks.iter().map(|block| block["text"].as_str().map_or_else(|| format!("[{}]", block["type"].as_str().unwrap_or("?")), str::to_owned)).collect();
+        let text: Vec<String> = blocks
+            .iter()
+            .map(|block| block["text"].as_str().map_or_else(|| format!("[{}]", block["type"].as_str().unwrap_or("?")), str::to_owned))
+            .collect();
         let text = neutral(&text.join("\n"));
         let lines: Vec<&str> = text.trim_end().lines().collect();
         for line in lines.iter().take(OUTPUT_LINES) {
@@ -156,7 +173,12 @@ impl Render {
         self.end_message();
         let error = &data["error"];
         let retrying = error.pointer("/retry_status/type").and_then(Value::as_str) == Some("retrying");
-        let text = format!("{}: {}{}", error["type"].as_str().unwrap_or("error"), error["message"].as_str().unwrap_or_default(), if retrying { " (goes on)" } else { "" });
+        let text = format!(
+            "{}: {}{}",
+            error["type"].as_str().unwrap_or("error"),
+            error["message"].as_str().unwrap_or_default(),
+            if retrying { " (goes on)" } else { "" }
+        );
         say(&self.paint(RED, &one_line(&text, 1_000)));
     }
 

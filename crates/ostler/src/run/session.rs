@@ -53,7 +53,8 @@ pub(crate) async fn start(client: &Client, task: Task, render: &mut Render) -> a
     let created = client.post("/v1/sessions", &json!({"agent": agent, "environment_id": environment, "title": title})).await?;
     let id: SessionId = text(&created, "id")?.parse().context("the server's session id")?;
     // Open before anything happens, so that nothing is missed.
-    let events = client.stream(&format!("/v1/sessions/{id}/events/stream?event_deltas[]=agent.message&event_deltas[]=agent.thinking")).await?;
+    let events =
+        client.stream(&format!("/v1/sessions/{id}/events/stream?event_deltas[]=agent.message&event_deltas[]=agent.thinking")).await?;
     render.started(id.as_str());
     let message = json!({"type": "user.message", "content": [{"type": "text", "text": task.prompt}]});
     client.post(&format!("/v1/sessions/{id}/events"), &json!({"events": [message]})).await?;
@@ -100,7 +101,9 @@ async fn environment(client: &Client) -> anyhow::Result<String> {
 /// The agent of earlier runs with the same model and prompt, or a new one.
 async fn agent(client: &Client, task: &Task) -> anyhow::Result<String> {
     let known = client.get("/v1/agents?limit=100").await?;
-    let same = |agent: &&Value| agent["name"] == NAME && agent["model"]["id"] == task.model.as_str() && agent["system"].as_str() == task.system.as_deref();
+    let same = |agent: &&Value| {
+        agent["name"] == NAME && agent["model"]["id"] == task.model.as_str() && agent["system"].as_str() == task.system.as_deref()
+    };
     match known["data"].as_array().into_iter().flatten().find(same) {
         Some(agent) => text(agent, "id"),
         None => {

@@ -11,7 +11,13 @@ use ostler_store::{RowUpdate, SessionBatch, StoreError, StoredEvent, StoredRecor
 use crate::view::View;
 
 /// The batch of a step's records, which follow `after_seq` and whose events follow `after_position`.
-pub(crate) fn batch(session: &SessionId, after_seq: u64, after_position: u64, records: &[Record], state: &State) -> Result<SessionBatch, StoreError> {
+pub(crate) fn batch(
+    session: &SessionId,
+    after_seq: u64,
+    after_position: u64,
+    records: &[Record],
+    state: &State,
+) -> Result<SessionBatch, StoreError> {
     let shared = Shared { thread: state.thread.clone(), agent_name: state.agent.name.clone() };
     let mut stored = Vec::with_capacity(records.len());
     let mut events = Vec::new();
@@ -19,7 +25,14 @@ pub(crate) fn batch(session: &SessionId, after_seq: u64, after_position: u64, re
         stored.push(StoredRecord { seq, kind: record.body.kind().to_owned(), at: record.at, body: json(record)? });
         for event in project(record, &shared) {
             let position = after_position + 1 + events.len() as u64;
-            events.push(StoredEvent { position, kind: event.body.kind().to_owned(), at: record.at, thread: None, body: Arc::from(json(&event)?), id: event.id });
+            events.push(StoredEvent {
+                position,
+                kind: event.body.kind().to_owned(),
+                at: record.at,
+                thread: None,
+                body: Arc::from(json(&event)?),
+                id: event.id,
+            });
         }
     }
     Ok(SessionBatch { session: session.clone(), after_seq, records: stored, events, row: row(records, state)? })

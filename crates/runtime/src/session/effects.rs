@@ -43,12 +43,20 @@ fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = In
 }
 
 /// Asks the model; previews go to the hub.
-pub(crate) fn call_model(deps: &Arc<Deps>, hub: &Arc<Hub>, effect: EffectId, attempt: u32, request: ModelRequest, cancel: CancellationToken, results: Results) {
+pub(crate) fn call_model(
+    deps: &Arc<Deps>,
+    hub: &Arc<Hub>,
+    effect: EffectId,
+    attempt: u32,
+    request: ModelRequest,
+    cancel: CancellationToken,
+    results: Results,
+) {
     let (deps, hub) = (Arc::clone(deps), Arc::clone(hub));
     let lost = Input::ModelFailed { effect: effect.clone(), error: lost_model(), delay_ms: retry::delay_ms(attempt, None, 0) };
     supervised(results, lost, async move {
-        let previews = Arc::clone(&hub);
-        let mut preview = move |event: ModelEvent| tell(&previews, event);
+        let mut voice = Voice { hub: Arc::clone(&hub), message: None };
+        let mut preview = move |event: ModelEvent| voice.tell(event);
         let answer = deps.model.answer(request, deps.ambient.ids(), &mut preview, cancel).await;
         hub.preview_end();
         match answer {
@@ -61,19 +69,48 @@ pub(crate) fn call_model(deps: &Arc<Deps>, hub: &Arc<Hub>, effect: EffectId, att
     });
 }
 
-fn tell(hub: &Hub, event: ModelEvent) {
-    fault::point(Point::ModelChunk);
-    match event {
-        ModelEvent::BlockStarted { event_id, kind: ModelPreview::Text, .. } => hub.preview_start(event_id, PreviewKind::Message),
-        ModelEvent::BlockStarted { event_id, kind: ModelPreview::Thinking, .. } => hub.preview_start(event_id, PreviewKind::Thinking),
-        ModelEvent::TextDelta { event_id, text } => hub.preview_delta(event_id, &text),
-        ModelEvent::BlockStarted { .. } | ModelEvent::Progress => {}
+/// What the model says, as previews of the events it will be: neighbouring text blocks are one message.
+struct Voice {
+    hub: Arc<Hub>,
+    /// The message being said, and the index of its last content block.
+    message: Option<(EventId, usize)>,
+}
+
+impl Voice {
+    fn tell(&mut self, event: ModelEvent) {
+        fault::point(Point::ModelChunk);
+        match event {
+            ModelEvent::BlockStarted { event_id, kind: ModelPreview::Text, .. } => match &mut self.message {
+                Some((_, index)) => *index += 1,
+                None => {
+                    self.hub.preview_start(event_id.clone(), PreviewKind::Message);
+                    self.message = Some((event_id, 0));
+                }
+            },
+            ModelEvent::BlockStarted { event_id, kind, .. } => {
+                self.message = None;
+                if kind == ModelPreview::Thinking {
+                    self.hub.preview_start(event_id, PreviewKind::Thinking);
+                }
+            }
+            ModelEvent::TextDelta { text, .. } => {
+                if let Some((message, index)) = &self.message {
+                    self.hub.preview_delta(message.clone(), *index, &text);
+                }
+            }
+            ModelEvent::Progress => {}
+        }
     }
 }
 
 /// The failure of a request whose task died.
 fn lost_model() -> ModelError {
-    ModelError { kind: ModelErrorKind::Unavailable, message: "the request was lost".into(), retry_after_ms: None, usage: ostler_core::model::TokenUsage::default() }
+    ModelError {
+        kind: ModelErrorKind::Unavailable,
+        message: "the request was lost".into(),
+        retry_after_ms: None,
+        usage: ostler_core::model::TokenUsage::default(),
+    }
 }
 
 /// Waits until a point in time; the waiting itself is on the monotonic clock.
@@ -99,7 +136,9 @@ pub(crate) fn start_sandbox(deps: &Arc<Deps>, session: &SessionId, link: &Link, 
                 Input::SandboxStarted { incarnation }
             }
             Ok(Err(message)) => Input::SandboxFailed { message },
-            Err(_) => Input::SandboxFailed { message: format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs()) },
+            Err(_) => Input::SandboxFailed {
+                message: format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs()),
+            },
         }
     });
 }
@@ -141,14 +180,19 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
     let timeout_ms = call.input.get("timeout_ms").and_then(Value::as_u64);
     let request = CallRequest { id: call.id.clone(), tool: call.name.clone(), input: Value::Object(call.input.clone()), timeout_ms };
     if fresh && cancel.is_cancelled() {
-        return Input::CallFinished { call: call.id, outcome: CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun) };
+        return Input::CallFinished {
+            call: call.id,
+            outcome: CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun),
+        };
     }
     fault::point(Point::BeforeDispatch);
     let run = run_or_cancel(alive.as_ref(), &request, &cancel);
     let outcome = tokio::time::timeout(limits::CALL_TIMEOUT + limits::CALL_GRACE, run).await;
     match outcome {
         Ok(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
-        Ok(Err(CallError::Refused(why))) => Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) },
+        Ok(Err(CallError::Refused(why))) => {
+            Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) }
+        }
         Ok(Err(CallError::NeverReceived)) => {
             forget(link, &incarnation).await;
             lost(true)

@@ -29,9 +29,15 @@ pub(crate) fn request(agent: &SessionAgent, context: &Context, max_tokens: u32) 
 /// The tools that the agent has and this server can offer: built-in ones first, then its own.
 fn offered(agent: &SessionAgent) -> Vec<ToolSpec> {
     let builtin = ostler_sandbox::builtin_tools().iter().filter(|tool| tools::builtin_policy(&agent.tools, tool.name).is_some());
-    let builtin = builtin.map(|tool| ToolSpec { name: tool.name.to_owned(), description: tool.description.to_owned(), input_schema: tool.input_schema.clone() });
+    let builtin = builtin.map(|tool| ToolSpec {
+        name: tool.name.to_owned(),
+        description: tool.description.to_owned(),
+        input_schema: tool.input_schema.clone(),
+    });
     let custom = agent.tools.iter().filter_map(|tool| match tool {
-        Tool::Custom { name, description, input_schema } => Some(ToolSpec { name: name.clone(), description: description.clone(), input_schema: input_schema.clone() }),
+        Tool::Custom { name, description, input_schema } => {
+            Some(ToolSpec { name: name.clone(), description: description.clone(), input_schema: input_schema.clone() })
+        }
         Tool::AgentToolset { .. } | Tool::McpToolset { .. } => None,
     });
     builtin.chain(custom).collect()

@@ -136,7 +136,11 @@ impl Node {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ids = IdSource::new(1, 1);
-        let tenant = Tenant { organization: OrganizationId::mint(&mut ids), workspace: WorkspaceId::mint(&mut ids), principal: Principal::ApiKey { id: ApiKeyId::mint(&mut ids) } };
+        let tenant = Tenant {
+            organization: OrganizationId::mint(&mut ids),
+            workspace: WorkspaceId::mint(&mut ids),
+            principal: Principal::ApiKey { id: ApiKeyId::mint(&mut ids) },
+        };
         let model = ModelServer::start().await;
         let sandboxes = Arc::new(Sandboxes::default());
         let (store, router) = open(dir.path(), &model, &sandboxes).await;
@@ -159,7 +163,8 @@ impl Node {
         let body = AgentBody::create(serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap()).unwrap();
         let mut ids = Ambient::system().ids();
         let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, body);
-        let new = NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events: vec![] };
+        let new =
+            NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events: vec![] };
         self.router.create(&self.scope, new).await.unwrap().id
     }
 
@@ -188,7 +193,8 @@ impl Node {
 async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>) -> (Arc<SqliteStore>, SessionRouter) {
     let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
     let epoch = store.begin_epoch().await.unwrap();
-    let endpoint = ProviderEndpoint { name: "anthropic".into(), base_url: model.base_url(), key: Secret::new("k"), kind: ProviderKind::Anthropic };
+    let endpoint =
+        ProviderEndpoint { name: "anthropic".into(), base_url: model.base_url(), key: Secret::new("k"), kind: ProviderKind::Anthropic };
     let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).unwrap();
     let router = SessionRouter::new(RouterConfig {
         store: Arc::clone(&store) as Arc<dyn Store>,

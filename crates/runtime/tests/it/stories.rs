@@ -51,7 +51,12 @@ async fn previews_are_a_prefix_and_the_event_comes_last() {
     tail.idle().await;
     let start = tail.seen.iter().position(|event| event["type"] == "event_start").unwrap();
     let whole = tail.seen.iter().position(|event| event["type"] == "agent.message").unwrap();
-    let text: String = tail.seen.iter().filter(|event| event["type"] == "event_delta").filter_map(|event| event["delta"]["content"]["text"].as_str()).collect();
+    let text: String = tail
+        .seen
+        .iter()
+        .filter(|event| event["type"] == "event_delta")
+        .filter_map(|event| event["delta"]["content"]["text"].as_str())
+        .collect();
     assert_eq!(text, "hello brave new world");
     assert_eq!(tail.seen[start]["event"]["id"], tail.seen[whole]["id"]);
     assert!(tail.seen[whole..].iter().all(|event| event["type"] != "event_delta"));
@@ -65,7 +70,12 @@ async fn who_joins_in_the_middle_gets_the_text_so_far_once() {
     let mut late = node.follow(&session, StartAt::After(0)).await;
     late.idle().await;
     let starts = late.seen.iter().filter(|event| event["type"] == "event_start").count();
-    let text: String = late.seen.iter().filter(|event| event["type"] == "event_delta").filter_map(|event| event["delta"]["content"]["text"].as_str()).collect();
+    let text: String = late
+        .seen
+        .iter()
+        .filter(|event| event["type"] == "event_delta")
+        .filter_map(|event| event["delta"]["content"]["text"].as_str())
+        .collect();
     assert_eq!((starts, text.as_str()), (1, "abcdefghijklmnopqrstuvwxyz"));
 }
 
@@ -120,14 +130,16 @@ async fn a_request_that_was_lost_with_the_server_is_made_again() {
     node.model.open("g");
     let mut tail = node.follow(&session, StartAt::After(0)).await;
     assert_eq!(tail.idle().await, "end_turn");
-    let spans: Vec<bool> = tail.seen.iter().filter(|event| event["type"] == "span.model_request_end").map(|event| event["is_error"] == true).collect();
+    let spans: Vec<bool> =
+        tail.seen.iter().filter(|event| event["type"] == "span.model_request_end").map(|event| event["is_error"] == true).collect();
     assert_eq!((said(&tail.seen).as_str(), spans), ("hello", vec![true, false]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_waits_over_a_restart_and_counts_once() {
     let mut node = Node::start().await;
-    let session = node.session(json!([{"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}])).await;
+    let session =
+        node.session(json!([{"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}])).await;
     let mut tail = node.follow(&session, StartAt::Now).await;
     node.say(&session, "TOOL bash {\"command\":\"one\"}\nSAY {{last_tool_result}}").await;
     let call = tail.until("agent.tool_use").await["id"].clone();
@@ -148,7 +160,8 @@ async fn an_interrupt_ends_a_request_and_what_was_queued_follows() {
     let node = Node::start().await;
     let (session, mut tail) = started(&node, "GATE never\nSAY old").await;
     tail.until("span.model_request_start").await;
-    node.send(&session, json!([{"type": "user.interrupt"}, {"type": "user.message", "content": [{"type": "text", "text": "SAY new"}]}])).await;
+    node.send(&session, json!([{"type": "user.interrupt"}, {"type": "user.message", "content": [{"type": "text", "text": "SAY new"}]}]))
+        .await;
     assert_eq!(tail.idle().await, "end_turn");
     assert_eq!(tail.idle().await, "end_turn");
     assert_eq!(said(&tail.seen), "new");
@@ -193,4 +206,18 @@ async fn deleting_ends_streams_and_removes_the_sandbox() {
     assert!(tail.next().await.is_none());
     assert!(node.sandboxes.removed.lock().unwrap().contains(&session));
     assert!(matches!(node.router.delete(&node.scope, &session).await, Err(RuntimeError::Refused(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neighbouring_texts_are_one_message_in_events_and_previews() {
+    let node = Node::start().await;
+    let (_, mut tail) = started(&node, "SAY one\nSAY two\nTOOL bash {\"command\":\"x\"}").await;
+    tail.idle().await;
+    let messages: Vec<&Value> = tail.seen.iter().filter(|event| event["type"] == "agent.message").collect();
+    assert_eq!(messages[0]["content"], json!([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]));
+    let deltas = |index: usize| -> String {
+        let mine = tail.seen.iter().filter(|event| event["event_id"] == messages[0]["id"] && event["delta"]["index"] == index);
+        mine.filter_map(|event| event["delta"]["content"]["text"].as_str()).collect()
+    };
+    assert_eq!((deltas(0).as_str(), deltas(1).as_str()), ("one", "two"));
 }
