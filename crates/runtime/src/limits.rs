@@ -10,7 +10,7 @@ pub const SESSION_RESULTS: usize = 256;
 pub const SESSION_AWAKE: Duration = Duration::from_secs(60);
 /// How long a command waits for its session.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// Records after which an idle session's state is kept as a snapshot.
+/// Records after which a session's state is kept as a snapshot.
 pub const SNAPSHOT_RECORDS: u64 = 64;
 /// Live frames kept for followers that are slower than the session.
 pub const LIVE_FRAMES: usize = 1_024;

@@ -242,8 +242,8 @@ impl Actor {
         }
         if matches!(self.state.phase, Phase::Idle) {
             self.permit = None;
-            self.keep_snapshot();
         }
+        self.keep_snapshot();
     }
 
     fn start(&mut self, effect: Effect, fresh: bool) {
