@@ -66,7 +66,7 @@ fn deny() -> anyhow::Result<()> {
     if output(program("cargo", &["deny", "--version"])).is_none() {
         bail!("cargo-deny is not installed; `cargo xtask setup` installs it");
     }
-    run(program("cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    run(program("cargo", &["deny", "check", "bans", "licenses", "sources"]))
 }
 
 fn clippy() -> anyhow::Result<()> {

@@ -185,7 +185,7 @@ fn check_document(source: &DocumentSource) -> Result<(), Refusal> {
 
 fn check_base64(data: &str) -> Result<(), Refusal> {
     let body = data.trim_end_matches('=');
-    let well_formed = !body.is_empty() && data.len() % 4 == 0 && data.len() - body.len() <= 2 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    let well_formed = !body.is_empty() && data.len().is_multiple_of(4) && data.len() - body.len() <= 2 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
     if well_formed { Ok(()) } else { Err(Refusal::invalid("content: data is not standard base64")) }
 }
 

@@ -319,7 +319,6 @@ pub enum RefusalDetailsKind {
 /// What went wrong in a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the protocol's names")]
 pub enum SessionError {
     /// Something without a name of its own.
     UnknownError {
