@@ -60,7 +60,7 @@ impl Client {
         let response =
             self.authorized(self.http.get(self.url(path))).send().await.with_context(|| format!("connecting to {}", self.access.url))?;
         let response = accepted(response, path).await?;
-        let frames = sse_stream::SseStream::from_byte_stream(response.bytes_stream());
+        let frames = sse_stream::SseByteStream::new(response.bytes_stream());
         let events = frames.filter_map(|frame| async move {
             match frame {
                 Ok(frame) if frame.event.as_deref() == Some("ping") => None,
