@@ -1,0 +1,72 @@
+//! All routes and the layers around them, outermost first: request id and error envelope, panics,
+//! host name, key, route.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::api::Api;
+use crate::config::AppState;
+use crate::error::ApiError;
+use crate::routes::unbuilt;
+use crate::{auth, host, openapi, request_id};
+
+/// Paths that anybody may read, under any host name.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+const OPENAPI: &str = "/openapi.json";
+
+pub(crate) fn is_probe(path: &str) -> bool {
+    PROBES.contains(&path)
+}
+
+pub(crate) fn is_open(path: &str) -> bool {
+    is_probe(path) || path == OPENAPI
+}
+
+/// The whole API as a service. [`crate::serve`] is the way to run it on a socket.
+pub fn app(state: AppState) -> Router {
+    router(Api::new(state, CancellationToken::new()))
+}
+
+pub(crate) fn router(api: Api) -> Router {
+    let (routes, _) = openapi::routes().split_for_parts();
+    routes
+        .fallback(unbuilt::fallback)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.clone(), auth::authenticate))
+        .layer(from_fn_with_state(api.clone(), host::check))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(api.clone(), request_id::identify))
+        .with_state(api)
+}
+
+async fn wrong_method(request: Request) -> ApiError {
+    let message = format!("{} is not possible here; the header Allow names what is", request.method());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("no text"), "a handler panicked");
+    ApiError::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_tells_the_client_nothing() {
+        let response = panicked(Box::new("secret".to_owned()));
+        let error = response.extensions().get::<ApiError>().unwrap();
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!error.message.contains("secret"));
+    }
+}

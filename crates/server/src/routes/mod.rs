@@ -1,0 +1,12 @@
+//! One file per resource: request, handler, response. They translate and decide nothing.
+
+pub(crate) mod agents;
+pub(crate) mod api_keys;
+pub(crate) mod environments;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod retry;
+pub(crate) mod sessions;
+pub(crate) mod stream;
+pub(crate) mod threads;
+pub(crate) mod unbuilt;

@@ -1,0 +1,224 @@
+//! The API as a client sees it, over a store in a temporary directory. Turns of a model are tested
+//! in `ostler-runtime`.
+
+mod access;
+mod documents;
+mod events;
+mod golden;
+mod serving;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, BodyDataStream};
+use futures::StreamExt as _;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use ostler_core::ids::{IncarnationId, SessionId};
+use ostler_core::scope::{Principal, Scope, Tenant};
+use ostler_models::DemoModel;
+use ostler_runtime::ambient::Ambient;
+use ostler_runtime::router::{RouterConfig, SessionRouter};
+use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
+use ostler_store::{NewApiKey, SqliteStore, Store};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::api::Api;
+use crate::config::{AppState, ServerConfig};
+use crate::keys::ApiKeySecret;
+
+#[derive(Debug)]
+struct NoSandboxes;
+
+#[async_trait]
+impl SandboxBackend for NoSandboxes {
+    async fn create(&self, _: &SessionId, _: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
+        Err("no sandboxes here".to_owned())
+    }
+
+    async fn attach(&self, _: &SessionId, _: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure> {
+        Err(AttachFailure::Gone)
+    }
+
+    async fn stop(&self, _: &SessionId) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &SessionId) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A server with two workspaces.
+struct Server {
+    state: AppState,
+    app: Router,
+    stopping: CancellationToken,
+    home: Client,
+    stranger: Client,
+}
+
+/// A client with a key.
+#[derive(Clone)]
+struct Client {
+    app: Router,
+    key: String,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// The message of an error with this status and this class, in a complete envelope.
+    fn refused(self, status: u16, kind: &str) -> String {
+        assert_eq!((self.status.as_u16(), self.body["error"]["type"].as_str()), (status, Some(kind)), "{}", self.body);
+        assert_eq!(self.body["type"], "error");
+        assert_eq!(self.body["request_id"], self.headers["request-id"].to_str().unwrap());
+        self.body["error"]["message"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn key_for(store: &dyn Store, workspace: &str) -> String {
+    let secret = ApiKeySecret::generate(&Ambient::system()).unwrap();
+    let scope = Scope::Tenant(Tenant {
+        organization: format!("org_{workspace}").parse().unwrap(),
+        workspace: format!("wrkspc_{workspace}").parse().unwrap(),
+        principal: Principal::System,
+    });
+    let new = NewApiKey { id: secret.id.clone(), sha256: secret.sha256, name: workspace.to_owned(), created_at: Ambient::system().now() };
+    store.add_api_key(&scope, new).await.unwrap();
+    secret.text().to_owned()
+}
+
+async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory_for_tests().unwrap());
+    let epoch = store.begin_epoch().await.unwrap();
+    let ambient = Ambient::system();
+    let router = SessionRouter::new(RouterConfig {
+        store: Arc::clone(&store),
+        epoch,
+        model: Arc::new(DemoModel::with_pause(Duration::ZERO)),
+        sandboxes: Arc::new(NoSandboxes),
+        ambient: ambient.clone(),
+        max_output_tokens: 1_000,
+    });
+    let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
+    adapt(&mut config);
+    let (home, stranger) = (key_for(store.as_ref(), "home").await, key_for(store.as_ref(), "stranger").await);
+    let state = AppState { store, router, ambient, config };
+    let stopping = CancellationToken::new();
+    let app = crate::app::router(Api::new(state.clone(), stopping.clone()));
+    let client = |key: String| Client { app: app.clone(), key };
+    Server { home: client(home), stranger: client(stranger), state, app, stopping }
+}
+
+async fn server() -> Server {
+    server_with(|_| {}).await
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let mut request =
+        Request::builder().method(method).uri(path).header("host", "localhost:8787").header("anthropic-beta", "managed-agents-2026-04-01");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body).unwrap()
+}
+
+async fn answer(app: &Router, request: Request<Body>) -> Answer {
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Answer { status: parts.status, headers: parts.headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+impl Client {
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.key)
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Body) -> Answer {
+        answer(&self.app, request(method, path, &[("authorization", &self.bearer())], body)).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, Body::empty()).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, Body::from(body.to_string())).await
+    }
+
+    async fn action(&self, path: &str) -> Answer {
+        self.send("POST", path, Body::empty()).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, Body::empty()).await
+    }
+
+    async fn agent(&self) -> String {
+        text(&self.post("/v1/agents", json!({"name": "a", "model": "m"})).await.ok()["id"])
+    }
+
+    async fn environment(&self) -> String {
+        text(&self.post("/v1/environments", json!({"name": "e"})).await.ok()["id"])
+    }
+
+    async fn session(&self, agent: &str, environment: &str) -> String {
+        text(&self.post("/v1/sessions", json!({"agent": agent, "environment_id": environment})).await.ok()["id"])
+    }
+
+    async fn new_session(&self) -> String {
+        let (agent, environment) = (self.agent().await, self.environment().await);
+        self.session(&agent, &environment).await
+    }
+
+    /// Opens a stream; its first chunk is read.
+    async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
+        let bearer = self.bearer();
+        let headers: Vec<_> = headers.iter().copied().chain([("authorization", bearer.as_str())]).collect();
+        let response = self.app.clone().oneshot(request("GET", path, &headers, Body::empty())).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+        assert_eq!(
+            (&response.headers()["cache-control"], &response.headers()["x-accel-buffering"]),
+            (&"no-cache".parse().unwrap(), &"no".parse().unwrap())
+        );
+        let mut stream = Stream(response.into_body().into_data_stream());
+        assert!(stream.next().await.unwrap().starts_with(':'));
+        stream
+    }
+}
+
+struct Stream(BodyDataStream);
+
+impl Stream {
+    /// The next chunk; `None` at the end. A minute is for a broken server only.
+    async fn next(&mut self) -> Option<String> {
+        let chunk = tokio::time::timeout(Duration::from_secs(60), self.0.next()).await.expect("the stream is silent");
+        chunk.map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap())
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    page["data"].as_array().unwrap().iter().map(|row| text(&row["id"])).collect()
+}
