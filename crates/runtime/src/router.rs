@@ -23,7 +23,7 @@ use crate::ambient::Ambient;
 use crate::error::RuntimeError;
 use crate::limits;
 use crate::sandbox::SandboxBackend;
-use crate::session::actor::{Actor, Answer, Exit, Message, TakeUp, needs_work};
+use crate::session::actor::{Actor, Answer, Begin, Exit, Message, needs_work};
 use crate::session::batch::{batch, json};
 use crate::session::deps::Deps;
 use crate::session::load::load;
@@ -175,7 +175,7 @@ impl SessionRouter {
         };
         deps.store.create_session(scope, deps.epoch, &row, &batch).await?;
         if row.unfinished {
-            self.wake(&row, None);
+            self.wake(&row, Begin::Created);
         }
         Ok(row)
     }
@@ -228,11 +228,11 @@ impl SessionRouter {
             };
         }
         let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
-        Ok(self.wake(&row, None))
+        Ok(self.wake(&row, Begin::AsFound))
     }
 
     /// Starts the actor of a session unless it is awake.
-    fn wake(&self, row: &SessionRow, take_up: Option<TakeUp>) -> Handle {
+    fn wake(&self, row: &SessionRow, begin: Begin) -> Handle {
         let mut maps = self.maps();
         if let Some(handle) = maps.actors.get(&row.id) {
             return handle.clone();
@@ -243,12 +243,12 @@ impl SessionRouter {
         let hub = hub(&mut maps, &row.id);
         drop(maps);
         let (router, id, mine) = (self.clone(), row.id.clone(), handle.clone());
-        self.shared.tasks.spawn(async move { router.keep(id, hub, mine, receiver, take_up).await });
+        self.shared.tasks.spawn(async move { router.keep(id, hub, mine, receiver, begin).await });
         handle
     }
 
     /// Runs an actor to its end, and takes the session up again if it died.
-    async fn keep(self, id: SessionId, hub: Arc<Hub>, handle: Handle, mut inbox: mpsc::Receiver<Message>, take_up: Option<TakeUp>) {
+    async fn keep(self, id: SessionId, hub: Arc<Hub>, handle: Handle, mut inbox: mpsc::Receiver<Message>, begin: Begin) {
         let (deps, session) = (Arc::clone(self.deps()), id.clone());
         let life = tokio::spawn(async move {
             let loaded = match load(&deps, &session).await {
@@ -259,7 +259,7 @@ impl SessionRouter {
                     return refuse_all(&mut inbox, &RuntimeError::Store(error));
                 }
             };
-            let exit = Actor::new(deps, hub, loaded).run(&mut inbox, take_up).await;
+            let exit = Actor::new(deps, hub, loaded).run(&mut inbox, begin).await;
             inbox.close();
             (exit, inbox)
         });
@@ -317,7 +317,7 @@ impl SessionRouter {
         };
         match noted.await {
             Ok((deaths, Some(row))) if needs_work(&row) => {
-                self.wake(&row, Some(TakeUp { deaths, permit }));
+                self.wake(&row, Begin::TakenUp { deaths, permit });
             }
             Ok(_) => {}
             Err(error) => tracing::error!(session = %id, %error, "a session cannot be taken up"),

@@ -66,6 +66,10 @@ async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> 
     if let Some(session) = session {
         sandboxes.stop(&session).await.context("ending the sandbox")?;
     }
+    // Nobody is left to use the spawner, unless sandboxes of earlier sessions live on.
+    if sandboxes.list().await.context("listing sandboxes")?.is_empty() {
+        sandboxes.shutdown().await.context("ending the sandbox spawner")?;
+    }
     Ok(code)
 }
 

@@ -11,7 +11,7 @@ use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EffectId, EventId, SessionId};
 use ostler_core::session::context::Context;
-use ostler_core::session::effect::Effect;
+use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::state::{Phase, SNAPSHOT_VERSION, State};
 use ostler_core::session::step::{Input, Step, step};
@@ -92,28 +92,29 @@ impl Actor {
         }
     }
 
-    /// Works until nothing is to be done for a while. `take_up`: what the last process had under
-    /// way is taken up first.
-    pub(crate) async fn run(mut self, inbox: &mut mpsc::Receiver<Message>, take_up: Option<TakeUp>) -> Exit {
-        match take_up {
-            Some(TakeUp { deaths, permit }) if deaths > ostler_core::limits::DEATHS_BEFORE_SET_ASIDE => {
+    /// Works until nothing is to be done for a while.
+    pub(crate) async fn run(mut self, inbox: &mut mpsc::Receiver<Message>, begin: Begin) -> Exit {
+        let first = match begin {
+            Begin::TakenUp { deaths, permit } if deaths > ostler_core::limits::DEATHS_BEFORE_SET_ASIDE => {
                 drop(permit);
-                if let Err(exit) = self.happened(Input::SetAside { deaths: deaths - 1 }).await {
-                    return exit;
-                }
+                Some(Input::SetAside { deaths: deaths - 1 })
             }
-            Some(TakeUp { permit, .. }) => {
+            Begin::TakenUp { permit, .. } => {
                 self.permit = permit;
-                if let Err(exit) = self.happened(Input::Recovered).await {
-                    return exit;
-                }
+                Some(Input::Recovered)
             }
-            None if self.state.is_unfinished() => {
-                if let Err(exit) = self.happened(Input::Recovered).await {
-                    return exit;
+            Begin::AsFound => self.state.is_unfinished().then_some(Input::Recovered),
+            Begin::Created => {
+                for effect in effect::outstanding(&self.state) {
+                    self.start(effect, true);
                 }
+                None
             }
-            None => {}
+        };
+        if let Some(input) = first
+            && let Err(exit) = self.happened(input).await
+        {
+            return exit;
         }
         loop {
             let asleep = self.is_idle().then(|| tokio::time::sleep(limits::SESSION_AWAKE));
@@ -311,13 +312,20 @@ impl Drop for Actor {
     }
 }
 
-/// How a session is taken up after a restart or a death.
+/// What an actor finds when it begins.
 #[derive(Debug)]
-pub(crate) struct TakeUp {
-    /// How often it was taken up without getting on, this time included.
-    pub(crate) deaths: u32,
-    /// Its place among those taken up at once.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+pub(crate) enum Begin {
+    /// The session was created just now; nothing of it was ever under way.
+    Created,
+    /// Whatever there is; what was under way may have been begun by another.
+    AsFound,
+    /// What was under way is taken up after a restart or a death.
+    TakenUp {
+        /// How often it was taken up without getting on, this time included.
+        deaths: u32,
+        /// Its place among those taken up at once.
+        permit: Option<OwnedSemaphorePermit>,
+    },
 }
 
 /// Whether this row needs to be taken up.
