@@ -1,0 +1,86 @@
+//! What runs in the process that init forks for a call, up to the result on disk. Trusted code, as
+//! weak as the workload itself: it has the same user, the same confinement and no way out.
+
+mod output;
+mod shell;
+mod supervisor;
+
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::resource::Resource;
+use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::ids::EventId;
+use serde_json::Value;
+
+use crate::init::Kept;
+use crate::spec::SandboxSpec;
+use crate::sys::{self, Alone};
+use crate::{limits, tools};
+
+/// A call to be run.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) call: EventId,
+    pub(crate) tool: String,
+    pub(crate) input: Value,
+    pub(crate) timeout_ms: u64,
+}
+
+/// The bytes that init and a supervisor say to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Told {
+    /// To a supervisor: end the call.
+    Cancel = b'c',
+    /// To init: the result is on disk.
+    Settled = b's',
+}
+
+impl Job {
+    pub(crate) fn new(call: EventId, tool: &str, input: Value, timeout_ms: Option<u64>, spec: &SandboxSpec) -> Self {
+        let timeout_ms = match (tool, timeout_ms) {
+            (tools::BASH, Some(asked)) => asked.clamp(1, limits::BASH_TIMEOUT_MAX_MS),
+            (tools::BASH, None) => spec.bash_timeout_default_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS),
+            _ => limits::FILE_TOOL_TIMEOUT_MS,
+        };
+        Self { call, tool: tool.to_owned(), input, timeout_ms }
+    }
+
+    /// Whether it needs a supervisor.
+    pub(crate) fn is_shell(&self) -> bool {
+        self.tool == tools::BASH
+    }
+}
+
+/// Runs a call in a process of its own and does not return.
+pub(crate) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) -> ! {
+    let body = std::panic::AssertUnwindSafe(|| perform(alone, kept, job, control));
+    let code = i32::from(std::panic::catch_unwind(body).is_err());
+    sys::exit_now(code)
+}
+
+fn perform(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
+    let keep = [control.as_fd(), kept.calls.as_fd(), kept.results.as_fd()].map(|fd| fd.as_raw_fd());
+    if sys::close_all_but(&keep).is_err() {
+        return;
+    }
+    if job.is_shell() {
+        supervisor::run(alone, kept, job, control);
+        return;
+    }
+    // What a file or a pattern makes it take ends this process, not init.
+    let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);
+    let result = tools::run(&job.tool, &job.input);
+    let outcome = output::of_tool(kept, &job.call, result);
+    settle(kept, &job.call, &outcome, control);
+}
+
+/// Writes the result and tells init. If it cannot be written, init says that there is none.
+fn settle(kept: &Kept, call: &EventId, outcome: &CallOutcome, mut control: impl Write) {
+    let short = CallOutcome::text("The result could not be stored: the disk may be full.", true, CallEnd::Finished);
+    if kept.settle(call, outcome).or_else(|_| kept.settle(call, &short)).is_ok() {
+        let _ = control.write_all(&[Told::Settled as u8]);
+    }
+}

@@ -1,0 +1,68 @@
+//! The shell of one call: a fresh bash that loads the state the last one left and leaves its own.
+//! The state is the workload's own file; a broken one costs the state, never the call.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::sys;
+use crate::{layout, limits};
+
+/// Loads the state, runs the command from descriptor 9, and saves the state at the end. Options
+/// come last, so that they do not change how the state is loaded.
+const PRELUDE: &str = include_str!("prelude.sh");
+
+const COMMAND_FD: i32 = 9;
+const ENVIRONMENT: [&std::ffi::CStr; 9] = [
+    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    c"HOME=/home/agent",
+    c"USER=agent",
+    c"LOGNAME=agent",
+    c"SHELL=/bin/bash",
+    c"LANG=C.UTF-8",
+    c"TERM=dumb",
+    c"TMPDIR=/tmp",
+    c"PWD=/workspace",
+];
+
+/// Drops the saved state if it was asked for, or if it is not one.
+pub(super) fn tidy_state(restart: bool) {
+    let sound = fs::symlink_metadata(layout::SHELL_STATE).is_ok_and(|meta| meta.is_file() && meta.len() <= limits::SHELL_STATE_BYTES);
+    if restart || !sound {
+        let _ = fs::remove_file(layout::SHELL_STATE);
+    }
+}
+
+/// The command as a file that is read from its start.
+pub(super) fn command_file(command: &str) -> io::Result<OwnedFd> {
+    let mut file = fs::File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(command.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Becomes bash. Only returns if that fails.
+pub(super) fn exec(command: &impl AsFd, output: &impl AsFd) -> io::Error {
+    let prepared = || -> io::Result<CString> {
+        let null = fs::File::open("/dev/null")?;
+        sys::dup_to(&null, 0)?;
+        // Before its number is given to something else.
+        drop(null);
+        sys::dup_to(output, 1)?;
+        sys::dup_to(output, 2)?;
+        sys::dup_to(command, COMMAND_FD)?;
+        nix::unistd::setsid()?;
+        sys::default_signal(Signal::SIGPIPE)?;
+        SigSet::empty().thread_set_mask()?;
+        let _ = nix::unistd::chdir(layout::WORKSPACE);
+        CString::new(PRELUDE).map_err(io::Error::other)
+    };
+    match prepared() {
+        Ok(prelude) => sys::exec(c"/bin/bash", &[c"bash", c"--noprofile", c"--norc", c"-c", &prelude], &ENVIRONMENT),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,209 @@
+//! The supervisor of one shell call: the reaper of everything that the call starts, daemons
+//! included. It ends the call when bash ends, or ends everything when it is told to or late. What
+//! the call left in the background lives on under it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2};
+use ostler_core::call::{CallEnd, CallOutcome};
+use serde::Deserialize;
+
+use super::output::Output;
+use super::{Job, settle, shell};
+use crate::init::{Kept, kill_descendants};
+use crate::limits;
+use crate::sys::{self, Alone, Side};
+
+#[derive(Debug, Deserialize)]
+struct Input {
+    #[serde(default)]
+    command: Option<String>,
+    #[serde(default)]
+    restart: bool,
+}
+
+struct Supervisor {
+    shell: Pid,
+    signals: SignalFd,
+    control: UnixStream,
+    /// Gone once nobody holds the other end.
+    pipe: Option<File>,
+    deadline: Instant,
+}
+
+pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
+    let refuse = |message: String| {
+        let outcome = CallOutcome::text(message, true, CallEnd::Finished);
+        settle(kept, &job.call, &outcome, &control);
+    };
+    let input: Input = match serde_json::from_value(job.input.clone()) {
+        Ok(input) => input,
+        Err(error) => return refuse(format!("Invalid input: {error}")),
+    };
+    shell::tidy_state(input.restart);
+    let command = match input.command {
+        Some(command) if command.len() > limits::COMMAND_BYTES => return refuse(format!("The command is longer than {} bytes; write it to a file and run that.", limits::COMMAND_BYTES)),
+        Some(command) if command.contains('\0') => return refuse("The command contains a NUL character.".into()),
+        Some(command) => command,
+        None if input.restart => {
+            let outcome = CallOutcome::text("The shell was restarted.", false, CallEnd::Finished);
+            return settle(kept, &job.call, &outcome, &control);
+        }
+        None => return refuse("Invalid input: give a command, or restart: true.".into()),
+    };
+    match control.try_clone().and_then(|control| Supervisor::start(alone, &job, &command, control)) {
+        Ok(mut supervisor) => {
+            let mut output = Output::new(kept, &job.call);
+            let (end, note) = supervisor.attend(&mut output);
+            let text = output.finish(kept, &job.call, note.as_deref());
+            let outcome = CallOutcome::text(text, note.is_some(), end);
+            settle(kept, &job.call, &outcome, &control);
+            supervisor.linger();
+        }
+        Err(error) => refuse(format!("The shell could not be started: {error}. Stop background processes first.")),
+    }
+}
+
+impl Supervisor {
+    fn start(alone: &Alone, job: &Job, command: &str, control: UnixStream) -> io::Result<Self> {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let _ = nix::sys::prctl::set_name(c"supervisor");
+        nix::unistd::setsid()?;
+        control.set_nonblocking(true)?;
+        let mut children = SigSet::empty();
+        children.add(Signal::SIGCHLD);
+        let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let (reads, writes): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC)?;
+        let command = shell::command_file(command)?;
+        let shell = match sys::fork(alone)? {
+            Side::Child => {
+                shell::exec(&command, &writes);
+                const NOT_EXECUTABLE: i32 = 126;
+                sys::exit_now(NOT_EXECUTABLE)
+            }
+            Side::Parent(pid) => pid,
+        };
+        // Only the reading end: the writing end belongs to the shell, which expects it to block.
+        nix::fcntl::fcntl(&reads, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
+        Ok(Self { shell, signals, control, pipe: Some(reads.into()), deadline })
+    }
+
+    /// Waits for the end of the call. Returns how it ended and, if it did not end well, a note.
+    fn attend(&mut self, output: &mut Output) -> (CallEnd, Option<String>) {
+        let started = Instant::now();
+        loop {
+            self.wait(self.deadline);
+            self.drain(output);
+            if let Some(status) = self.reap() {
+                self.drain(output);
+                return (CallEnd::Finished, note(status));
+            }
+            let cancelled = matches!((&self.control).read(&mut [0]), Ok(0 | 1));
+            if cancelled || Instant::now() >= self.deadline {
+                self.end_all(output);
+                let seconds = started.elapsed().as_secs_f32();
+                return if cancelled {
+                    (CallEnd::Cancelled, Some(format!("[interrupted after {seconds:.1} s; its processes were stopped]")))
+                } else {
+                    (CallEnd::TimedOut, Some(format!("[timed out after {seconds:.1} s; its processes were stopped]")))
+                };
+            }
+        }
+    }
+
+    fn wait(&self, until: Instant) {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        // An interrupted wait is as good as a finished one: the caller looks at everything again.
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        while matches!(self.signals.read_signal(), Ok(Some(_))) {}
+    }
+
+    /// Takes what is in the pipe, at most about one pipe full.
+    fn drain(&mut self, output: &mut Output) {
+        const ROUNDS: usize = 16;
+        let mut chunk = vec![0; limits::READ_CHUNK];
+        for _ in 0..ROUNDS {
+            let Some(pipe) = self.pipe.as_mut() else { return };
+            match pipe.read(&mut chunk) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => output.push(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reaps whatever ended; the shell's status if it did.
+    fn reap(&self) -> Option<WaitStatus> {
+        let mut shell = None;
+        while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            match status.pid() {
+                Some(pid) if pid == self.shell => shell = Some(status),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        shell
+    }
+
+    /// Kills until nothing is left: what forks during one round is found by the next.
+    fn end_all(&mut self, output: &mut Output) {
+        loop {
+            kill_descendants(Pid::this(), &HashSet::new());
+            self.drain(output);
+            match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => return,
+                Ok(WaitStatus::StillAlive) => self.wait(Instant::now() + limits::KILL_PAUSE),
+                _ => {}
+            }
+        }
+    }
+
+    /// Stays for the background processes of the call, so that they have a reaper and a reader.
+    fn linger(&mut self) {
+        let mut discarded = vec![0; limits::READ_CHUNK];
+        loop {
+            match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::ECHILD) => return,
+                Ok(WaitStatus::StillAlive) => {}
+                _ => continue,
+            }
+            self.wait_in_background();
+            if let Some(pipe) = self.pipe.as_mut()
+                && matches!(pipe.read(&mut discarded), Ok(0))
+            {
+                self.pipe = None;
+            }
+        }
+    }
+
+    fn wait_in_background(&self) {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        while matches!(self.signals.read_signal(), Ok(Some(_))) {}
+    }
+}
+
+fn note(status: WaitStatus) -> Option<String> {
+    match status {
+        WaitStatus::Exited(_, 0) => None,
+        WaitStatus::Exited(_, code) => Some(format!("[exit status {code}]")),
+        WaitStatus::Signaled(_, signal, _) => Some(format!("[killed by signal {}]", signal.as_str())),
+        other => Some(format!("[{other:?}]")),
+    }
+}

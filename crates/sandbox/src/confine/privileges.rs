@@ -1,0 +1,59 @@
+//! Who the processes of a sandbox are, what they may use, and how they give up what set-up needed.
+
+use std::io;
+
+use nix::sys::resource::Resource;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
+
+use crate::layout::{AGENT_ID, WORKSPACE};
+use crate::spec::{IdMapping, SandboxSpec};
+use crate::sys;
+
+/// Becomes the root of the user namespace, which owns what is mounted there. An ordinary user has
+/// no second id and stays who it is, with the namespace's capabilities.
+pub(super) fn become_namespace_root(ids: IdMapping) -> io::Result<()> {
+    nix::mount::mount(None::<&str>, "/", None::<&str>, nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE, None::<&str>)?;
+    umask(Mode::from_bits_truncate(0o022));
+    if ids == IdMapping::OwnRange {
+        setgroups(&[])?;
+        setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0))?;
+        setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
+    }
+    Ok(())
+}
+
+pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
+    const MESSAGE_QUEUE_BYTES: u64 = 819_200;
+    const LOCKED_BYTES: u64 = 64 << 10;
+    const PENDING_SIGNALS: u64 = 4_096;
+    for (resource, most) in [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NOFILE, spec.max_open_files),
+        (Resource::RLIMIT_NPROC, spec.max_processes),
+        (Resource::RLIMIT_FSIZE, spec.max_file_bytes),
+        (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
+        (Resource::RLIMIT_MSGQUEUE, MESSAGE_QUEUE_BYTES),
+        (Resource::RLIMIT_SIGPENDING, PENDING_SIGNALS),
+        (Resource::RLIMIT_RTPRIO, 0),
+        (Resource::RLIMIT_NICE, 0),
+    ] {
+        sys::limit(resource, most)?;
+    }
+    Ok(())
+}
+
+/// Becomes the agent, without any capability or way to one.
+pub(super) fn become_agent(ids: IdMapping) -> io::Result<()> {
+    setsid()?;
+    chdir(WORKSPACE)?;
+    sys::drop_capability_sets()?;
+    if ids == IdMapping::OwnRange {
+        setresgid(Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID))?;
+        setresuid(Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID))?;
+    }
+    sys::drop_capabilities()?;
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_no_new_privs()?;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The calls of one life: each id runs at most once. A call is settled when its result is on disk
+//! and, if it was ended, none of its processes is left.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::ids::EventId;
+use serde_json::Value;
+
+use super::{Kept, processes};
+use crate::call::{self, Job, Told};
+use crate::limits;
+use crate::protocol::init::{CallState, KnownCall};
+use crate::spec::SandboxSpec;
+use crate::sys::{self, Alone, Side};
+
+/// What became of a request to run a call.
+pub(super) enum Taken {
+    Running,
+    Settled,
+    Refused(String),
+}
+
+enum Progress {
+    Running,
+    Settled,
+    Acknowledged,
+}
+
+/// A process that init forked for a call: a file tool, or the supervisor of a shell.
+struct Worker {
+    call: EventId,
+    control: UnixStream,
+    /// Whether it listens on `control`; a file tool does not and is just killed.
+    is_supervisor: bool,
+    /// When init ends it, whatever it does.
+    deadline: Instant,
+    /// How its call ends if it leaves no result.
+    end: CallEnd,
+    settled: bool,
+    /// Whether there is nothing more to hear from it.
+    hung_up: bool,
+}
+
+pub(super) struct Calls {
+    alone: Alone,
+    spec: SandboxSpec,
+    kept: Kept,
+    progress: HashMap<EventId, Progress>,
+    workers: HashMap<Pid, Worker>,
+    /// Calls whose worker is gone without a result; they settle when its processes are gone too.
+    orphaned: Vec<(EventId, CallEnd)>,
+    sweeping: bool,
+    settled: Vec<EventId>,
+}
+
+impl Calls {
+    pub(super) fn new(alone: Alone, spec: SandboxSpec, kept: Kept) -> Self {
+        Self { alone, spec, kept, progress: HashMap::new(), workers: HashMap::new(), orphaned: Vec::new(), sweeping: false, settled: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, call: &EventId, tool: &str, input: Value, timeout_ms: Option<u64>) -> Taken {
+        match self.progress.get(call) {
+            Some(Progress::Running) => return Taken::Running,
+            Some(Progress::Settled) => return Taken::Settled,
+            Some(Progress::Acknowledged) => return Taken::Refused("this call has run and its result was acknowledged".into()),
+            None => {}
+        }
+        if self.progress.len() >= limits::REMEMBERED_CALLS {
+            return Taken::Refused("this sandbox has run as many calls as it can remember; stop it, the next one keeps its files".into());
+        }
+        if let Err(error) = self.kept.received(call) {
+            return Taken::Refused(format!("the call cannot be written down: {error}; check the space of the data directory"));
+        }
+        self.progress.insert(call.clone(), Progress::Running);
+        if self.workers.len() >= limits::LIVE_CALLS {
+            self.settle_as(call, "Not run: too many earlier commands still have background processes. Stop some of them first.", CallEnd::NotRun);
+            return Taken::Running;
+        }
+        let job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
+        if let Err(error) = self.start(job) {
+            self.settle_as(call, &format!("Not run: no process could be started ({error}). Stop background processes first."), CallEnd::NotRun);
+        }
+        Taken::Running
+    }
+
+    fn start(&mut self, job: Job) -> std::io::Result<()> {
+        let (own, theirs) = UnixStream::pair()?;
+        own.set_nonblocking(true)?;
+        match sys::fork(&self.alone)? {
+            Side::Child => call::run(&self.alone, &self.kept, job, theirs),
+            Side::Parent(pid) => {
+                let grace = if job.is_shell() { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
+                let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
+                let worker = Worker { call: job.call.clone(), control: own, is_supervisor: job.is_shell(), deadline, end: CallEnd::Finished, settled: false, hung_up: false };
+                self.workers.insert(pid, worker);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, call: &EventId) {
+        let Some((pid, worker)) = self.workers.iter_mut().find(|(_, worker)| worker.call == *call && !worker.settled) else { return };
+        worker.end = CallEnd::Cancelled;
+        worker.deadline = worker.deadline.min(Instant::now() + limits::SUPERVISOR_GRACE);
+        // A supervisor ends its call and says so; if it cannot be told, it is ended itself.
+        if !worker.is_supervisor || worker.control.write_all(&[Told::Cancel as u8]).is_err() {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, call: &EventId) {
+        if let Some(progress @ Progress::Settled) = self.progress.get_mut(call) {
+            *progress = Progress::Acknowledged;
+            self.kept.forget(call);
+        }
+    }
+
+    pub(super) fn is_settled(&self, call: &EventId) -> bool {
+        matches!(self.progress.get(call), Some(Progress::Settled))
+    }
+
+    pub(super) fn known(&self) -> Vec<KnownCall> {
+        let state = |progress: &Progress| match progress {
+            Progress::Running => Some(CallState::Running),
+            Progress::Settled => Some(CallState::Finished),
+            Progress::Acknowledged => None,
+        };
+        self.progress.iter().filter_map(|(call, progress)| Some(KnownCall { call_id: call.clone(), state: state(progress)? })).collect()
+    }
+
+    pub(super) fn result(&self, call: &EventId) -> Option<Vec<u8>> {
+        if self.is_settled(call) { self.kept.result(call).ok().flatten() } else { None }
+    }
+
+    pub(super) fn take_settled(&mut self) -> Vec<EventId> {
+        std::mem::take(&mut self.settled)
+    }
+
+    pub(super) fn controls(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>)> {
+        self.workers.iter().filter(|(_, worker)| !worker.settled && !worker.hung_up).map(|(pid, worker)| (*pid, worker.control.as_fd()))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let sweep = self.sweeping.then(|| Instant::now() + limits::KILL_PAUSE);
+        self.workers.values().filter(|worker| !worker.settled).map(|worker| worker.deadline).chain(sweep).min()
+    }
+
+    /// A worker said that its result is there, or closed its end and is about to be reaped.
+    pub(super) fn heard(&mut self, pid: Pid) {
+        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        let mut byte = [0];
+        match worker.control.read(&mut byte) {
+            Ok(0) => worker.hung_up = true,
+            Ok(_) if self.kept.is_settled(&worker.call) => {
+                worker.settled = true;
+                let call = worker.call.clone();
+                self.settle(call);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Reaps what ended, ends what is late, and sweeps up what lost its supervisor.
+    pub(super) fn tend(&mut self) {
+        let now = Instant::now();
+        for (pid, worker) in &mut self.workers {
+            if !worker.settled && worker.deadline <= now {
+                if worker.end == CallEnd::Finished {
+                    worker.end = CallEnd::TimedOut;
+                }
+                let _ = kill(*pid, Signal::SIGKILL);
+                worker.deadline = now + limits::SUPERVISOR_GRACE;
+            }
+        }
+        while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            match status.pid() {
+                Some(pid) => self.reap(pid),
+                None => break,
+            }
+        }
+        if self.sweeping {
+            let live: HashSet<Pid> = self.workers.keys().copied().collect();
+            if processes::kill_descendants(Pid::this(), &live) == 0 {
+                self.sweeping = false;
+                for (call, end) in std::mem::take(&mut self.orphaned) {
+                    self.settle_as(&call, unfinished(end), end);
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self, pid: Pid) {
+        let Some(worker) = self.workers.remove(&pid) else { return };
+        // Whatever lived under a supervisor now lives under init.
+        self.sweeping |= worker.is_supervisor || !worker.settled;
+        if worker.settled {
+            return;
+        }
+        if self.kept.is_settled(&worker.call) {
+            self.settle(worker.call);
+        } else {
+            self.orphaned.push((worker.call, worker.end));
+        }
+    }
+
+    fn settle_as(&mut self, call: &EventId, text: &str, end: CallEnd) {
+        // Without space for the result, the call stays received and the server hears of its end
+        // when it gives the sandbox up.
+        if self.kept.settle(call, &CallOutcome::text(text, true, end)).is_ok() {
+            self.settle(call.clone());
+        }
+    }
+
+    fn settle(&mut self, call: EventId) {
+        self.progress.insert(call.clone(), Progress::Settled);
+        self.settled.push(call);
+    }
+}
+
+fn unfinished(end: CallEnd) -> &'static str {
+    match end {
+        CallEnd::TimedOut => "The call took too long and was stopped.",
+        CallEnd::Cancelled => "The call was interrupted and stopped.",
+        CallEnd::Finished | CallEnd::OutcomeUnknown | CallEnd::NotRun => "The tool was killed before it had a result; it may have run out of memory, or a command killed it.",
+    }
+}

@@ -1,0 +1,144 @@
+//! Init: PID 1 of a sandbox. One thread, one loop; it forks what runs and never looks into what
+//! came out of it. Outlives the server and the spawner.
+
+mod calls;
+mod kept;
+mod peers;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use ostler_core::ids::IncarnationId;
+
+use crate::limits;
+use crate::peer::Peer;
+use crate::spec::SandboxSpec;
+use crate::sys::{self, Alone};
+use calls::Calls;
+
+pub(crate) use kept::Kept;
+pub(crate) use processes::kill_descendants;
+
+/// What an init is born with.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) secret: String,
+    pub(crate) spec: SandboxSpec,
+    pub(crate) listener: UnixListener,
+    /// The directory of the call files.
+    pub(crate) calls: OwnedFd,
+    /// The directory of the results.
+    pub(crate) results: OwnedFd,
+}
+
+struct Init {
+    incarnation: IncarnationId,
+    secret: String,
+    listener: UnixListener,
+    signals: SignalFd,
+    peers: BTreeMap<u64, peers::Server>,
+    next_peer: u64,
+    /// The highest epoch of a server so far.
+    epoch: u64,
+    calls: Calls,
+}
+
+/// Runs until told to stop, or killed. The kernel then ends everything else inside.
+pub(crate) fn run(alone: Alone, life: Life) -> ! {
+    let code = match begin(alone, life) {
+        Ok(mut init) => init.serve(),
+        Err(_) => 1,
+    };
+    sys::exit_now(code)
+}
+
+fn begin(alone: Alone, life: Life) -> io::Result<Init> {
+    let _ = nix::sys::prctl::set_name(c"init");
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let kept = Kept { calls: life.calls, results: life.results };
+    let calls = Calls::new(alone, life.spec, kept);
+    Ok(Init { incarnation: life.incarnation, secret: life.secret, listener: life.listener, signals, peers: BTreeMap::new(), next_peer: 0, epoch: 0, calls })
+}
+
+/// What the loop woke up for.
+enum Wake {
+    Signals,
+    Listener,
+    Server(u64, PollFlags),
+    Call(nix::unistd::Pid),
+}
+
+impl Init {
+    fn serve(&mut self) -> i32 {
+        loop {
+            let wakes = match self.wait() {
+                Ok(wakes) => wakes,
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
+                Err(_) => return 1,
+            };
+            for wake in wakes {
+                match wake {
+                    Wake::Signals => while matches!(self.signals.read_signal(), Ok(Some(_))) {},
+                    Wake::Listener => self.accept(),
+                    Wake::Server(key, flags) => {
+                        if self.attend(key, flags) {
+                            return 0;
+                        }
+                    }
+                    Wake::Call(pid) => self.calls.heard(pid),
+                }
+            }
+            self.calls.tend();
+            for call in self.calls.take_settled() {
+                self.peers.values_mut().for_each(|server| server.owe(&call));
+            }
+            self.deliver();
+        }
+    }
+
+    fn wait(&self) -> io::Result<Vec<Wake>> {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let room = self.peers.len() < limits::INIT_CONNECTIONS;
+        fds.push(PollFd::new(self.listener.as_fd(), if room { PollFlags::POLLIN } else { PollFlags::empty() }));
+        fds.extend(self.peers.values().map(|server| PollFd::new(server.peer.fd(), server.peer.interest())));
+        fds.extend(self.calls.controls().map(|(_, fd)| PollFd::new(fd, PollFlags::POLLIN)));
+        poll(&mut fds, self.timeout())?;
+        let mut names = vec![Ok(Wake::Signals), Ok(Wake::Listener)];
+        names.extend(self.peers.keys().map(|key| Err(*key)));
+        names.extend(self.calls.controls().map(|(pid, _)| Ok(Wake::Call(pid))));
+        let woken = fds.iter().zip(names).filter_map(|(fd, name)| {
+            let flags = fd.revents().filter(|flags| !flags.is_empty())?;
+            Some(name.unwrap_or_else(|key| Wake::Server(key, flags)))
+        });
+        Ok(woken.collect())
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let hello = self.peers.values().filter(|server| !server.peer.greeted).map(|server| server.peer.since + limits::HELLO_DEADLINE).min();
+        match [hello, self.calls.next_deadline()].into_iter().flatten().min() {
+            // Rounded up: waking too early would only mean to wait again.
+            Some(at) => PollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Ok((stream, _)) = self.listener.accept()
+            && let Ok(peer) = Peer::new(stream)
+        {
+            self.peers.insert(self.next_peer, peers::Server::new(peer));
+            self.next_peer += 1;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The processes inside, as `/proc` shows them, and the killing of a tree of them.
+
+use std::collections::{HashMap, HashSet};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::limits;
+
+/// Parent of each process.
+fn parents() -> HashMap<i32, i32> {
+    const PARENT_AFTER_NAME: usize = 1;
+    let Ok(entries) = std::fs::read_dir("/proc") else { return HashMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parent = |pid: i32| -> Option<i32> {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(PARENT_AFTER_NAME)?.parse().ok()
+    };
+    pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
+}
+
+/// Kills everything that descends from `of`, apart from the trees under `sparing`. One round: what
+/// forked meanwhile is found by the next. Returns how many there were.
+pub(crate) fn kill_descendants(of: Pid, sparing: &HashSet<Pid>) -> usize {
+    let parents = parents();
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (child, parent) in &parents {
+        children.entry(*parent).or_default().push(*child);
+    }
+    let mut tree = vec![of.as_raw()];
+    let mut found = 0;
+    while let Some(next) = tree.pop() {
+        for child in children.remove(&next).unwrap_or_default() {
+            let pid = Pid::from_raw(child);
+            if !sparing.contains(&pid) && found < limits::KILLS_PER_ROUND {
+                // It may be gone already.
+                let _ = kill(pid, Signal::SIGKILL);
+                found += 1;
+                tree.push(child);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,26 @@
+//! Sandboxes: the spawner that forks them, the init that is PID 1 of each, the tools that run
+//! inside, and the handle by which the server uses them. Knows nothing of sessions beyond their
+//! ids, of models, of storage or of HTTP. Everything that comes out of a sandbox is hostile input.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
+
+mod call;
+mod confine;
+mod erase;
+mod error;
+mod init;
+mod layout;
+pub mod limits;
+mod peer;
+pub mod protocol;
+mod server;
+mod spawner;
+mod spec;
+mod sys;
+mod tools;
+
+pub use error::{AttachError, CallError, SandboxError};
+pub use server::connection::{CallRequest, Connection};
+pub use server::sandboxes::Sandboxes;
+pub use spawner::spawner_main;
+pub use spec::{IdMapping, Isolation, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock};
+pub use tools::{BuiltinTool, builtin_tools};

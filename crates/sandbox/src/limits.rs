@@ -1,0 +1,95 @@
+//! Every named limit of this crate. What a sandbox may use is in [`crate::SandboxSpec`].
+
+use std::time::Duration;
+
+/// Bytes of one frame in either direction: the largest document, in base64, with its envelope.
+pub const MAX_FRAME: usize = 32 << 20;
+/// Bytes of one frame of a peer that has not said hello.
+pub const MAX_HELLO_FRAME: usize = 4 << 10;
+/// Bytes that wait to be written to one peer before it is not read any more.
+pub const MAX_OUTGOING: usize = 4 << 20;
+/// Bytes read from one peer in one round of the loop.
+pub const READ_CHUNK: usize = 64 << 10;
+/// Connections to the spawner at once.
+pub const SPAWNER_CONNECTIONS: usize = 64;
+/// Requests that the server has under way to the spawner at once.
+pub const SPAWNER_REQUESTS: usize = 16;
+/// Connections to one init at once.
+pub const INIT_CONNECTIONS: usize = 8;
+/// How long a new peer may take to say hello.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the setup of a sandbox may take.
+pub const SETUP_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a setup report.
+pub const MAX_SETUP_REPORT: usize = 16 << 10;
+/// How long the server waits for an answer of the spawner.
+pub const SPAWNER_ANSWER: Duration = Duration::from_secs(25);
+/// How long the server waits for a started spawner to be ready.
+pub const SPAWNER_START: Duration = Duration::from_secs(15);
+/// How long the server waits for an init to answer its hello.
+pub const INIT_ANSWER: Duration = Duration::from_secs(15);
+/// Attempts to reach an init whose connection broke, before it counts as unreachable.
+pub const RECONNECT_ATTEMPTS: u32 = 20;
+/// The wait between two such attempts.
+pub const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// Requests of the server that wait to be written to one init.
+pub const CONNECTION_QUEUE: usize = 256;
+/// Sandboxes of one spawner.
+pub const SANDBOXES: usize = 4_096;
+/// User and group ids of one sandbox.
+pub const IDS_PER_SANDBOX: u32 = 65_536;
+/// Calls that one init runs at once, counting those whose background processes live on.
+pub const LIVE_CALLS: usize = 128;
+/// Call ids that one init remembers in its life.
+pub const REMEMBERED_CALLS: usize = 200_000;
+/// Processes killed in one round, so that init stays responsive under a fork bomb.
+pub const KILLS_PER_ROUND: usize = 4_096;
+/// The pause between two rounds of killing.
+pub const KILL_PAUSE: Duration = Duration::from_millis(5);
+/// How long a supervisor may take to end its call before init ends both.
+pub const SUPERVISOR_GRACE: Duration = Duration::from_secs(10);
+
+/// The time of a bash call that names none.
+pub const BASH_TIMEOUT_MS: u64 = 120_000;
+/// The longest time of a bash call.
+pub const BASH_TIMEOUT_MAX_MS: u64 = 600_000;
+/// The time of every other tool.
+pub const FILE_TOOL_TIMEOUT_MS: u64 = 60_000;
+/// Bytes of address space of a file tool.
+pub const FILE_TOOL_MEMORY: u64 = 2 << 30;
+/// Characters of a result; longer ones are kept in a file and shown in part.
+pub const RESULT_CHARS: usize = 100_000;
+/// Bytes of a bash result that are shown: its tail.
+pub const BASH_PREVIEW_BYTES: usize = 96_000;
+/// Bytes of output that are kept in a call's file.
+pub const SPILL_BYTES: u64 = 16 << 20;
+/// Bytes of a command.
+pub const COMMAND_BYTES: usize = 1 << 20;
+/// Bytes of a saved shell state; a larger one is dropped.
+pub const SHELL_STATE_BYTES: u64 = 4 << 20;
+/// Bytes of text that `read` returns.
+pub const READ_TEXT_BYTES: usize = 256 << 10;
+/// Bytes of an image in base64.
+pub const IMAGE_BASE64_BYTES: usize = 5 << 20;
+/// Bytes of a PDF.
+pub const PDF_BYTES: u64 = 20 << 20;
+/// Bytes of a file that `read` goes through to find a range of lines, and that `edit` changes.
+pub const TEXT_FILE_BYTES: u64 = 64 << 20;
+/// Bytes that `write` writes.
+pub const WRITE_BYTES: usize = 16 << 20;
+/// Paths that `glob` returns.
+pub const GLOB_RESULTS: usize = 200;
+/// Entries that `glob` and `grep` look at.
+pub const WALK_ENTRIES: usize = 1_000_000;
+/// Levels of directories that `glob` and `grep` go down.
+pub const WALK_DEPTH: usize = 128;
+/// Bytes of a pattern.
+pub const PATTERN_BYTES: usize = 4 << 10;
+/// Bytes of a compiled pattern.
+pub const REGEX_BYTES: usize = 10 << 20;
+/// Bytes that `grep` returns.
+pub const GREP_BYTES: usize = 100 << 10;
+/// Characters of one line that `grep` returns.
+pub const GREP_LINE_CHARS: usize = 2_000;
+/// Bytes of one file that `grep` looks at.
+pub const GREP_FILE_BYTES: u64 = 256 << 20;

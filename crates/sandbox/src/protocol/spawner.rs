@@ -1,0 +1,89 @@
+//! Messages between the server and the spawner. One request at a time on a connection.
+
+use ostler_core::ids::{IncarnationId, SessionId};
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{IdMapping, SandboxSpec};
+
+/// What the server asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// First on every connection.
+    Hello {
+        /// The version that the server speaks.
+        version: u32,
+    },
+    /// Starts a sandbox; refused while one of that id lives. Answered `created` or `refused`.
+    Create {
+        /// The sandbox.
+        sandbox_id: SessionId,
+        /// The name of its new life.
+        incarnation: IncarnationId,
+        /// Its limits.
+        spec: SandboxSpec,
+    },
+    /// Kills a sandbox; answered `killed` once nothing of it is left.
+    Kill {
+        /// The sandbox.
+        sandbox_id: SessionId,
+    },
+    /// Answered `sandboxes`.
+    List,
+    /// Kills all sandboxes and ends the spawner; answered `bye`.
+    Shutdown,
+}
+
+/// What the spawner answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Answer {
+    /// To `hello`.
+    Welcome {
+        /// The version that the spawner speaks.
+        version: u32,
+    },
+    /// The sandbox is confined and its init listens.
+    Created {
+        /// The sandbox.
+        sandbox_id: SessionId,
+        /// The name of its life.
+        incarnation: IncarnationId,
+        /// How its ids are mapped.
+        ids: IdMapping,
+        /// The layers that were set up.
+        layers: Vec<String>,
+    },
+    /// Nothing of the sandbox is left.
+    Killed {
+        /// The sandbox.
+        sandbox_id: SessionId,
+        /// Whether it was alive before.
+        was_alive: bool,
+    },
+    /// The sandboxes with a living init.
+    Sandboxes {
+        /// All of them.
+        sandboxes: Vec<Listed>,
+    },
+    /// The request is not performed.
+    Refused {
+        /// The layer or step that failed.
+        layer: String,
+        /// Why.
+        reason: String,
+        /// What a person can do about it.
+        remedy: String,
+    },
+    /// To `shutdown`.
+    Bye,
+}
+
+/// A sandbox with a living init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The sandbox.
+    pub sandbox_id: SessionId,
+    /// The name of its life.
+    pub incarnation: IncarnationId,
+}

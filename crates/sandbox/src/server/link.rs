@@ -1,0 +1,164 @@
+//! The task behind a connection: it keeps the way to one init open, brings results to those who
+//! wait for them, and finds out what became of calls when init is gone.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ostler_core::call::CallOutcome;
+use ostler_core::ids::{EventId, IncarnationId};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::connection::Calls;
+use super::wire::{self, Incoming};
+use crate::error::{AttachError, CallError, SandboxError};
+use crate::protocol::init::{FromInit, KnownCall, ToInit};
+use crate::protocol::{self, VERSION};
+use crate::{layout, limits};
+
+const PEER: &str = "init of a sandbox";
+
+/// One life of a sandbox, and who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) dir: PathBuf,
+    pub(super) incarnation: IncarnationId,
+    pub(super) epoch: u64,
+}
+
+/// A way to init on which hello was said.
+#[derive(Debug)]
+pub(super) struct Opened {
+    incoming: Incoming<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    pub(super) calls: Vec<KnownCall>,
+}
+
+/// Connects and says hello.
+pub(super) async fn open(address: &Address) -> Result<Opened, AttachError> {
+    let talk = |source| AttachError::Other(SandboxError::Talk { peer: PEER, source });
+    let wrong = |reason: String| AttachError::Other(SandboxError::Protocol { peer: PEER, reason });
+    let stream = match wire::connect(&address.dir, layout::INIT_SOCKET).await {
+        Ok(stream) => stream,
+        Err(error) if wire::nobody_listens(&error) => return Err(AttachError::Gone),
+        Err(error) => return Err(talk(error)),
+    };
+    let secret = std::fs::read_to_string(address.dir.join(layout::SECRET)).map_err(talk)?;
+    let hello = ToInit::Hello { version: VERSION, secret, epoch: address.epoch };
+    let (opened, said) = timeout(limits::INIT_ANSWER, greet(stream, &hello)).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)?;
+    match said {
+        FromInit::Welcome { incarnation, .. } if incarnation != address.incarnation => Err(AttachError::Gone),
+        FromInit::Welcome { version, .. } if !protocol::speaks(version) => Err(wrong(format!("it speaks version {version} and this server {VERSION}"))),
+        FromInit::Welcome { calls, .. } => Ok(Opened { calls, ..opened }),
+        FromInit::Refused { reason, .. } => Err(wrong(reason)),
+        other => Err(wrong(format!("it answered out of order: {other:?}"))),
+    }
+}
+
+async fn greet(stream: UnixStream, hello: &ToInit) -> io::Result<(Opened, FromInit)> {
+    let (reader, mut writer) = stream.into_split();
+    let mut incoming = Incoming::new(reader);
+    wire::send(&mut writer, hello).await?;
+    let said = incoming.next().await?;
+    Ok((Opened { incoming, writer, calls: Vec::new() }, said))
+}
+
+/// Keeps the connection until nobody holds it any more, or init is gone.
+pub(super) async fn keep(address: Address, calls: Arc<Calls>, mut opened: Opened, mut commands: mpsc::Receiver<ToInit>) {
+    loop {
+        let Opened { mut incoming, mut writer, calls: known } = opened;
+        let broken = tokio::select! {
+            error = hear(&mut incoming, &calls) => Some(error),
+            ended = tell(&mut writer, calls.to_repeat(&known), &mut commands) => ended.err(),
+        };
+        let Some(error) = broken else { return };
+        tracing::debug!(incarnation = %address.incarnation, %error, "the connection to a sandbox broke");
+        drop((incoming, writer));
+        opened = match reopen(&address).await {
+            Ok(opened) => opened,
+            Err(AttachError::Gone) => return calls.end(|call, received| fate(&address, call, received)),
+            Err(AttachError::Other(error)) => {
+                tracing::warn!(incarnation = %address.incarnation, %error, "a sandbox cannot be reached any more");
+                return calls.end(|_, _| Err(CallError::Lost));
+            }
+        };
+    }
+}
+
+async fn reopen(address: &Address) -> Result<Opened, AttachError> {
+    let mut attempt = 1;
+    loop {
+        match open(address).await {
+            Err(AttachError::Other(SandboxError::Talk { .. })) if attempt < limits::RECONNECT_ATTEMPTS => {
+                attempt += 1;
+                tokio::time::sleep(limits::RECONNECT_DELAY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn hear(incoming: &mut Incoming<OwnedReadHalf>, calls: &Calls) -> io::Error {
+    loop {
+        match incoming.next().await {
+            Ok(FromInit::Received { call_id }) => calls.received(&call_id),
+            Ok(FromInit::Finished { call_id, outcome }) => calls.settle(&call_id, Ok(outcome)),
+            Ok(FromInit::Refused { call_id: Some(call), reason }) => calls.settle(&call, Err(CallError::Refused(reason))),
+            Ok(FromInit::Refused { call_id: None, reason }) => return io::Error::other(reason),
+            Ok(FromInit::Welcome { .. }) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Ok when nobody can command any more.
+async fn tell(writer: &mut OwnedWriteHalf, repeated: Vec<ToInit>, commands: &mut mpsc::Receiver<ToInit>) -> io::Result<()> {
+    for message in repeated {
+        wire::send(writer, &message).await?;
+    }
+    while let Some(message) = commands.recv().await {
+        wire::send(writer, &message).await?;
+    }
+    Ok(())
+}
+
+/// What became of a call of a life that is over, as far as its directory tells.
+fn fate(address: &Address, call: &EventId, received: bool) -> Result<CallOutcome, CallError> {
+    let results = address.dir.join(layout::RESULTS);
+    let kept = std::fs::read(results.join(call.as_str()));
+    if let Ok(bytes) = &kept
+        && let Ok(outcome) = serde_json::from_slice(bytes)
+    {
+        return Ok(outcome);
+    }
+    // Absence proves something only while the directory still tells of this life.
+    let missing = kept.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let of_this_life = || std::fs::read_to_string(results.join(layout::LIFE)).is_ok_and(|life| life == address.incarnation.as_str());
+    if missing && !received && of_this_life() { Err(CallError::NeverReceived) } else { Err(CallError::Lost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_directory_tells_of_a_dead_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = dir.path().join(layout::RESULTS);
+        std::fs::create_dir(&results).unwrap();
+        let address = Address { dir: dir.path().into(), incarnation: "inc_1".parse().unwrap(), epoch: 1 };
+        let call: EventId = "sevt_1".parse().unwrap();
+        assert_eq!(fate(&address, &call, false), Err(CallError::Lost));
+        std::fs::write(results.join(layout::LIFE), "inc_1").unwrap();
+        assert_eq!(fate(&address, &call, false), Err(CallError::NeverReceived));
+        assert_eq!(fate(&address, &call, true), Err(CallError::Lost));
+        std::fs::write(results.join(call.as_str()), "").unwrap();
+        assert_eq!(fate(&address, &call, false), Err(CallError::Lost));
+        let outcome = CallOutcome::text("done", false, ostler_core::call::CallEnd::Finished);
+        std::fs::write(results.join(call.as_str()), serde_json::to_vec(&outcome).unwrap()).unwrap();
+        assert_eq!(fate(&address, &call, true), Ok(outcome));
+    }
+}

@@ -1,0 +1,122 @@
+//! The handle by which the server starts, finds and ends sandboxes.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ostler_core::ids::{IncarnationId, SessionId};
+
+use super::connection::Connection;
+use super::link::{self, Address};
+use super::spawner::Spawner;
+use crate::error::{AttachError, SandboxError};
+use crate::protocol::spawner::{Answer, Request};
+use crate::spec::{IdMapping, Isolation, SandboxSpec, SandboxesConfig};
+use crate::{erase, sys};
+
+/// The sandboxes of one directory.
+#[derive(Debug, Clone)]
+pub struct Sandboxes {
+    dir: PathBuf,
+    epoch: u64,
+    spawner: Arc<Spawner>,
+}
+
+fn unexpected(answer: &Answer) -> SandboxError {
+    SandboxError::Protocol { peer: "sandbox spawner", reason: format!("it answered out of order: {answer:?}") }
+}
+
+impl Sandboxes {
+    /// Finds the living spawner or starts one.
+    pub async fn start(config: SandboxesConfig) -> Result<Self, SandboxError> {
+        let directory = |source| SandboxError::Directory { path: config.dir.display().to_string(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.dir).map_err(directory)?;
+        let dir = std::fs::canonicalize(&config.dir).map_err(directory)?;
+        std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(directory)?;
+        let spawner = Arc::new(Spawner::new(dir.clone(), config.spawner, config.uid_block));
+        let sandboxes = Self { dir, epoch: config.epoch, spawner };
+        sandboxes.list().await?;
+        Ok(sandboxes)
+    }
+
+    /// Starts one throw-away sandbox and removes it; says which isolation it had. The error says
+    /// which layer cannot be had, and what to do.
+    pub async fn probe(&self) -> Result<Isolation, SandboxError> {
+        let name: String = sys::random::<8>().map_err(SandboxError::Delete)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let parse = |_| SandboxError::Protocol { peer: "sandbox spawner", reason: "a probe has no name".into() };
+        let id: SessionId = format!("sesn_probe-{name}").parse().map_err(parse)?;
+        let incarnation: IncarnationId = format!("inc_{name}").parse().map_err(parse)?;
+        let born = self.bear(&id, &incarnation, &SandboxSpec::default()).await;
+        let reached = match &born {
+            Ok(_) => link::open(&self.address(&id, &incarnation)).await.map(drop),
+            Err(_) => Ok(()),
+        };
+        self.remove(&id).await?;
+        let (ids, layers) = born?;
+        reached.map_err(|error| match error {
+            AttachError::Gone => SandboxError::Protocol { peer: "init of a sandbox", reason: "it ended right after its start".into() },
+            AttachError::Other(error) => error,
+        })?;
+        Ok(Isolation { backend: "namespace", ids, layers })
+    }
+
+    fn address(&self, id: &SessionId, incarnation: &IncarnationId) -> Address {
+        Address { dir: self.dir.join(id.as_str()), incarnation: incarnation.clone(), epoch: self.epoch }
+    }
+
+    async fn bear(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<(IdMapping, Vec<String>), SandboxError> {
+        let request = Request::Create { sandbox_id: id.clone(), incarnation: incarnation.clone(), spec: spec.clone() };
+        match self.spawner.ask(&request).await? {
+            Answer::Created { ids, layers, .. } => Ok((ids, layers)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Starts the next life of a sandbox; ends an earlier one first. Its files are kept.
+    pub async fn create(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Connection, SandboxError> {
+        self.stop(id).await?;
+        self.bear(id, incarnation, spec).await?;
+        self.attach(id, incarnation).await.map_err(|error| match error {
+            AttachError::Gone => SandboxError::Protocol { peer: "init of a sandbox", reason: "it ended right after its start".into() },
+            AttachError::Other(error) => error,
+        })
+    }
+
+    /// Reaches a life that may have survived the last server.
+    pub async fn attach(&self, id: &SessionId, incarnation: &IncarnationId) -> Result<Connection, AttachError> {
+        Connection::open(self.address(id, incarnation)).await
+    }
+
+    /// Ends a sandbox; nothing of it runs any more when this returns. Its files stay.
+    pub async fn stop(&self, id: &SessionId) -> Result<(), SandboxError> {
+        match self.spawner.ask(&Request::Kill { sandbox_id: id.clone() }).await? {
+            Answer::Killed { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends a sandbox and deletes its files.
+    pub async fn remove(&self, id: &SessionId) -> Result<(), SandboxError> {
+        self.stop(id).await?;
+        let dir = self.dir.join(id.as_str());
+        let erased = tokio::task::spawn_blocking(move || erase::directory(&dir)).await;
+        erased.map_err(io::Error::other).and_then(|done| done).map_err(SandboxError::Delete)
+    }
+
+    /// The sandboxes with a living init.
+    pub async fn list(&self) -> Result<Vec<SessionId>, SandboxError> {
+        match self.spawner.ask(&Request::List).await? {
+            Answer::Sandboxes { sandboxes } => Ok(sandboxes.into_iter().map(|listed| listed.sandbox_id).collect()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends all sandboxes and the spawner. Their files stay. For tests and for uninstalling.
+    pub async fn shutdown(&self) -> Result<(), SandboxError> {
+        match self.spawner.ask(&Request::Shutdown).await? {
+            Answer::Bye => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

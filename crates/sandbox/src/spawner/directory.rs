@@ -1,0 +1,141 @@
+//! The directory of one sandbox on the host: made, owned and given an id range here.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use ostler_core::ids::{IncarnationId, SessionId};
+
+use super::Launch;
+use crate::layout::{self, AGENT_ID, SHARED};
+use crate::spec::{IdMapping, UidBlock};
+use crate::{erase, limits, sys};
+
+/// A directory that is ready for a birth.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) path: PathBuf,
+    pub(super) ids: IdMapping,
+    /// The host id that is 0 inside, with a range of its own.
+    pub(super) first_id: u32,
+    pub(super) secret: String,
+    pub(super) listener: UnixListener,
+}
+
+/// Makes or renews it. What the workload wrote before stays, what init wrote does not.
+pub(super) fn prepare(launch: &Launch, sandbox: &SessionId, incarnation: &IncarnationId) -> io::Result<Prepared> {
+    let path = launch.dir.join(sandbox.as_str());
+    make(&path, 0o700)?;
+    let ids = if nix::unistd::geteuid().is_root() { IdMapping::OwnRange } else { IdMapping::ServerUser };
+    let first_id = match ids {
+        IdMapping::OwnRange => first_id(launch, &path)?,
+        IdMapping::ServerUser => 0,
+    };
+    for name in SHARED.iter().map(|shared| shared.name).chain([layout::RESULTS]) {
+        let inner = path.join(name);
+        make(&inner, 0o755)?;
+        if ids == IdMapping::OwnRange {
+            chown(&inner, Some(first_id + AGENT_ID), Some(first_id + AGENT_ID))?;
+        }
+    }
+    renew_results(&path.join(layout::RESULTS), incarnation)?;
+    let secret = hex(&sys::random::<32>()?);
+    replace(&path.join(layout::SECRET), secret.as_bytes())?;
+    let listener = listen(&path, layout::INIT_SOCKET)?;
+    Ok(Prepared { path, ids, first_id, secret, listener })
+}
+
+/// Drops the results of the last life. The name of that life goes first: what is missing after
+/// that proves nothing about it.
+fn renew_results(results: &Path, incarnation: &IncarnationId) -> io::Result<()> {
+    match fs::remove_file(results.join(layout::LIFE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => erase::contents(results)?,
+    }
+    replace(&results.join(layout::LIFE), incarnation.as_str().as_bytes())
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes a private file anew.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let next = path.with_extension("next");
+    let _ = fs::remove_file(&next);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?.write_all(bytes)?;
+    fs::rename(next, path)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Listens on a socket in a directory whose path may be longer than a socket's address.
+pub(super) fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    let _ = fs::remove_file(directory.join(name));
+    let opened = fs::File::open(directory)?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()))?;
+    fs::set_permissions(directory.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The range of a sandbox: the one it has had, or the first that no other sandbox has.
+fn first_id(launch: &Launch, path: &Path) -> io::Result<u32> {
+    let UidBlock { first, count } = launch.uid_block;
+    let slots = count / limits::IDS_PER_SANDBOX;
+    let own = path.join(layout::SLOT);
+    let slot = match read_slot(&own) {
+        Some(slot) if slot < slots => slot,
+        _ => {
+            let taken: BTreeSet<u32> = fs::read_dir(&launch.dir)?.flatten().filter_map(|entry| read_slot(&entry.path().join(layout::SLOT))).collect();
+            let free = (0..slots).find(|slot| !taken.contains(slot));
+            let free = free.ok_or_else(|| io::Error::other(format!("all {slots} id ranges are taken; delete sessions or give the server a larger uid block")))?;
+            replace(&own, free.to_string().as_bytes())?;
+            free
+        }
+    };
+    let first = slot.checked_mul(limits::IDS_PER_SANDBOX).and_then(|offset| first.checked_add(offset));
+    first.filter(|first| *first > 0 && first.checked_add(limits::IDS_PER_SANDBOX).is_some()).ok_or_else(|| io::Error::other("the uid block is outside of what the kernel has"))
+}
+
+fn read_slot(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_kept_never_shared_and_given_again_when_their_directory_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let launch = Launch { dir: dir.path().into(), uid_block: UidBlock { first: 1_000_000, count: limits::IDS_PER_SANDBOX * 2 } };
+        let range = |name: &str| {
+            let path = dir.path().join(name);
+            make(&path, 0o700).unwrap();
+            first_id(&launch, &path)
+        };
+        assert_eq!(range("a").unwrap(), 1_000_000);
+        assert_eq!(range("b").unwrap(), 1_065_536);
+        assert_eq!(range("a").unwrap(), 1_000_000);
+        assert!(range("c").unwrap_err().to_string().contains("larger uid block"));
+        fs::remove_dir_all(dir.path().join("a")).unwrap();
+        assert_eq!(range("c").unwrap(), 1_000_000);
+    }
+
+    #[test]
+    fn a_block_that_begins_with_the_hosts_root_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let launch = Launch { dir: dir.path().into(), uid_block: UidBlock { first: 0, count: 65_536 } };
+        assert!(first_id(&launch, dir.path()).is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the server asks of its sandboxes, and what it is told of their isolation.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// How to use the sandboxes of one directory.
+#[derive(Debug, Clone)]
+pub struct SandboxesConfig {
+    /// Holds everything about the sandboxes; nobody but the server's user may enter it.
+    pub dir: PathBuf,
+    /// The program that becomes the spawner when none is alive.
+    pub spawner: SpawnerCommand,
+    /// The host ids given to sandboxes when the server is root.
+    pub uid_block: UidBlock,
+    /// The server's epoch; an init that has seen a higher one refuses it.
+    pub epoch: u64,
+}
+
+/// A program that calls [`crate::spawner_main`] before it has a second thread.
+#[derive(Debug, Clone)]
+pub struct SpawnerCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// A range of host user and group ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UidBlock {
+    /// The first id.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Default for UidBlock {
+    /// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
+    fn default() -> Self {
+        Self { first: 2_000_000_000, count: 65_536 * 2_048 }
+    }
+}
+
+/// The limits of one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxSpec {
+    /// Milliseconds of a bash call that names no timeout.
+    pub bash_timeout_default_ms: u64,
+    /// Processes and threads.
+    pub max_processes: u64,
+    /// Open files of one process.
+    pub max_open_files: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
+    /// Bytes of `/tmp`.
+    pub tmp_bytes: u64,
+    /// Files in `/tmp`.
+    pub tmp_inodes: u64,
+    /// Bytes of `/dev/shm`.
+    pub shm_bytes: u64,
+    /// Files in `/dev/shm`.
+    pub shm_inodes: u64,
+}
+
+impl Default for SandboxSpec {
+    fn default() -> Self {
+        Self {
+            bash_timeout_default_ms: crate::limits::BASH_TIMEOUT_MS,
+            max_processes: 512,
+            max_open_files: 4_096,
+            max_file_bytes: 4 << 30,
+            tmp_bytes: 512 << 20,
+            tmp_inodes: 65_536,
+            shm_bytes: 64 << 20,
+            shm_inodes: 4_096,
+        }
+    }
+}
+
+/// How the ids inside a sandbox relate to the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdMapping {
+    /// A range of its own: no sandbox shares an id with the host or another sandbox.
+    OwnRange,
+    /// The server's own user: sandboxes share one host id, as an ordinary user can have no more.
+    ServerUser,
+}
+
+/// The isolation that sandboxes really get, found by starting one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// The backend.
+    pub backend: &'static str,
+    /// The ids.
+    pub ids: IdMapping,
+    /// The layers that are on, in the order of their set-up.
+    pub layers: Vec<String>,
+}

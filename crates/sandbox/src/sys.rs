@@ -1,0 +1,256 @@
+//! System calls that no crate wraps safely. Each function is one call with its safety argument;
+//! policy is elsewhere.
+#![expect(unsafe_code, reason = "the calls here have no safe wrapper; every block says why it is sound")]
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::unistd::Pid;
+
+/// Proof that this process has one thread, so that a forked child may do anything.
+#[derive(Debug)]
+pub(crate) struct Alone(());
+
+impl Alone {
+    /// Checks it. A process that holds this must not start threads.
+    pub(crate) fn check() -> io::Result<Self> {
+        match std::fs::read_dir("/proc/self/task")?.count() {
+            1 => Ok(Self(())),
+            threads => Err(io::Error::other(format!("this process has {threads} threads and needs to have one"))),
+        }
+    }
+}
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(crate) enum Side<T> {
+    /// The parent, with what it knows of the child.
+    Parent(T),
+    /// The child.
+    Child,
+}
+
+/// Forks.
+pub(crate) fn fork(_alone: &Alone) -> io::Result<Side<Pid>> {
+    // SAFETY: there is one thread, so no lock is held by a thread that the child lacks.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Side::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Side::Child),
+    }
+}
+
+/// Forks into new namespaces; the parent gets the child's pid and a descriptor of it.
+pub(crate) fn clone_into(_alone: &Alone, namespaces: libc::c_int) -> io::Result<Side<(Pid, OwnedFd)>> {
+    let mut pidfd: RawFd = -1;
+    let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and with no stack this is a fork; there is one thread, so no lock is
+    // held by another; `pidfd` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Side::Child),
+        pid => {
+            // SAFETY: the kernel has just made this descriptor for us.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).map_err(io::Error::other)?;
+            Ok(Side::Parent((Pid::from_raw(pid), pidfd)))
+        }
+    }
+}
+
+/// Ends this process at once, without running anything.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(checked(result)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn c_path(path: &OsStr) -> io::Result<CString> {
+    CString::new(path.as_bytes()).map_err(io::Error::other)
+}
+
+const OPEN_TREE_CLONE: libc::c_long = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_long = 4;
+/// Attributes of a mount, as the kernel numbers them.
+pub(crate) const MOUNT_RDONLY: u64 = 0x1;
+/// Set-user-id bits have no effect.
+pub(crate) const MOUNT_NOSUID: u64 = 0x2;
+/// Device nodes cannot be opened.
+pub(crate) const MOUNT_NODEV: u64 = 0x4;
+/// Programs cannot be run.
+pub(crate) const MOUNT_NOEXEC: u64 = 0x8;
+
+/// A detached copy of the mount at `path` (with those below it, if asked), held by its descriptor.
+pub(crate) fn open_tree(path: &OsStr, recursive: bool) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let deep = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = OPEN_TREE_CLONE | libc::c_long::from(libc::O_CLOEXEC | deep | libc::AT_SYMLINK_NOFOLLOW);
+    // SAFETY: `path` is a C string that outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::c_long::from(libc::AT_FDCWD), path.as_ptr(), flags) })
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Adds attributes to the mount that the descriptor stands for.
+pub(crate) fn set_mount_attributes(mount: &impl AsFd, set: u64, recursive: bool) -> io::Result<()> {
+    let attributes = MountAttr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let deep = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::c_long::from(libc::AT_EMPTY_PATH | deep);
+    let fd = libc::c_long::from(mount.as_fd().as_raw_fd());
+    // SAFETY: the path is a constant C string, and the struct has the size that is given and outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size_of::<MountAttr>()) };
+    checked(result).map(drop)
+}
+
+/// Attaches a detached mount at `target`.
+pub(crate) fn move_mount(mount: &impl AsFd, target: &OsStr) -> io::Result<()> {
+    let target = c_path(target)?;
+    let (from, at) = (libc::c_long::from(mount.as_fd().as_raw_fd()), libc::c_long::from(libc::AT_FDCWD));
+    // SAFETY: both paths are C strings that outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), at, target.as_ptr(), MOVE_MOUNT_F_EMPTY_PATH) };
+    checked(result).map(drop)
+}
+
+/// Closes every descriptor from 3 on that is not in `keep`.
+pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut next = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if fd > next {
+            let last = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: closes numbers only; callers do this where no owner of such a descriptor is used again.
+            checked(unsafe { libc::syscall(libc::SYS_close_range, libc::c_ulong::from(next), libc::c_ulong::from(last), 0) })?;
+        }
+        next = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Puts a copy of `fd` at exactly `number`, inherited by programs.
+pub(crate) fn dup_to(fd: &impl AsFd, number: RawFd) -> io::Result<()> {
+    let raw = fd.as_fd().as_raw_fd();
+    if raw == number {
+        // SAFETY: changes a flag of an open descriptor.
+        return checked(libc::c_long::from(unsafe { libc::fcntl(raw, libc::F_SETFD, 0) })).map(drop);
+    }
+    // SAFETY: replaces what is at `number`; used for standard streams and in children about to exec, where nothing owns it.
+    checked(libc::c_long::from(unsafe { libc::dup2(raw, number) })).map(drop)
+}
+
+/// Signals the process that a descriptor stands for.
+pub(crate) fn kill_pidfd(pidfd: &impl AsFd) -> io::Result<()> {
+    let fd = libc::c_long::from(pidfd.as_fd().as_raw_fd());
+    // SAFETY: passes numbers and a null pointer, which the call allows.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::c_long::from(libc::SIGKILL), 0, 0) };
+    checked(result).map(drop)
+}
+
+/// A descriptor of a process that need not be a child.
+pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: passes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid.as_raw()), 0) })
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Gives up every capability of this process.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let none = [0_u32; 6];
+    // SAFETY: version 3 reads a header and two triples of u32, all of which outlive the call.
+    checked(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) }).map(drop)
+}
+
+/// Empties the bounding and the ambient set, so that no program can get a capability back.
+pub(crate) fn drop_capability_sets() -> io::Result<()> {
+    for capability in 0..64_u64 {
+        // SAFETY: passes numbers only.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                break; // Beyond the last capability that this kernel knows.
+            }
+            return Err(error);
+        }
+    }
+    // SAFETY: passes numbers only.
+    checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })).map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: passes numbers only.
+    let socket = owned(libc::c_long::from(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }))?;
+    // SAFETY: all zeros is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed();
+    request.ifr_name[1] = b'o'.cast_signed();
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+    // SAFETY: the request names an interface in a terminated array and outlives the call.
+    checked(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
+}
+
+/// Gives a signal its default action back, as programs expect it.
+pub(crate) fn default_signal(signal: nix::sys::signal::Signal) -> io::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Limits a resource, soft and hard alike.
+pub(crate) fn limit(resource: nix::sys::resource::Resource, most: u64) -> io::Result<()> {
+    let (_, hard) = nix::sys::resource::getrlimit(resource)?;
+    let most = most.min(hard);
+    nix::sys::resource::setrlimit(resource, most, most)?;
+    Ok(())
+}
+
+/// Milliseconds of the clock that also counts while the machine sleeps.
+pub(crate) fn boot_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// Becomes another program.
+pub(crate) fn exec(program: &CStr, args: &[&CStr], environment: &[&CStr]) -> io::Error {
+    match nix::unistd::execve(program, args, environment) {
+        Ok(never) => match never {},
+        Err(error) => error.into(),
+    }
+}
+
+/// Random bytes of the kernel.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0_u8; N];
+    // SAFETY: writes at most `N` bytes into an array of `N` bytes.
+    let got = checked(unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), N, 0) })?;
+    if usize::try_from(got).is_ok_and(|got| got == N) { Ok(bytes) } else { Err(io::Error::other("the kernel gave too few random bytes")) }
+}

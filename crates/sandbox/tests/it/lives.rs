@@ -1,0 +1,151 @@
+//! Lives of sandboxes: they survive the server and the spawner, and end when they are told to.
+
+use ostler_sandbox::{AttachError, CallError, SandboxError, SandboxSpec};
+
+use crate::home::{Home, bash, incarnation, session, sh, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_outlast_a_life_and_processes_do_not() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    sh(&inside, "echo kept > file; echo kept > /mnt/session/outputs/file; export X=kept; echo x > /tmp/file; sleep 600 & true").await;
+    home.sandboxes.stop(&id).await.unwrap();
+    assert!(home.sandboxes.list().await.unwrap().is_empty());
+    home.sandboxes.stop(&id).await.unwrap();
+    let next = home.sandboxes.create(&id, &incarnation(), &SandboxSpec::default()).await.unwrap();
+    assert_eq!(sh(&next, "cat file /mnt/session/outputs/file; echo $X; ls /tmp; pgrep sleep || echo none").await, "kept\nkept\nkept\nnone");
+    assert!(matches!(home.sandboxes.attach(&id, inside.incarnation()).await, Err(AttachError::Gone)));
+    home.sandboxes.remove(&id).await.unwrap();
+    assert!(!home.path().join(id.as_str()).exists());
+    assert!(matches!(home.sandboxes.attach(&id, next.incarnation()).await, Err(AttachError::Gone)));
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_sandbox_has_no_process_left() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let marker = format!("marker-{}", std::process::id());
+    sh(&inside, &format!("for i in 1 2 3; do (exec -a {marker} setsid sleep 600) & done; until [ $(pgrep -c -f ^{marker}) = 3 ]; do :; done")).await;
+    let alive = || {
+        let listed = std::fs::read_dir("/proc").unwrap().flatten();
+        listed.filter(|entry| std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(&marker))).count()
+    };
+    assert_eq!(alive(), 3);
+    home.sandboxes.stop(&id).await.unwrap();
+    assert_eq!(alive(), 0);
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_an_ended_life_are_lost_or_were_never_received() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let call = bash("echo up > up; sleep 600");
+    let running = tokio::spawn({
+        let (inside, call) = (inside.clone(), call.clone());
+        async move { inside.run(&call).await }
+    });
+    sh(&inside, "until [ -s up ]; do :; done").await;
+    home.sandboxes.stop(&id).await.unwrap();
+    assert_eq!(running.await.unwrap(), Err(CallError::Lost));
+    assert_eq!(inside.run(&bash("true")).await, Err(CallError::NeverReceived));
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_spawner_takes_nobody_with_it() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let call = bash("mkfifo go; echo up > up; read -r line < go; echo got $line");
+    let running = tokio::spawn({
+        let (inside, call) = (inside.clone(), call.clone());
+        async move { inside.run(&call).await.unwrap() }
+    });
+    sh(&inside, "until [ -s up ]; do :; done").await;
+    kill_spawner(&home);
+    let next = home.server(2).await;
+    assert_eq!(next.list().await.unwrap(), std::slice::from_ref(&id));
+    let again = next.attach(&id, inside.incarnation()).await.unwrap();
+    sh(&again, "echo it > go").await;
+    assert_eq!(text(&again.run(&call).await.unwrap()), "got it\n");
+    running.abort();
+    next.stop(&id).await.unwrap();
+    assert!(next.list().await.unwrap().is_empty());
+    home.end().await;
+}
+
+/// Kills the process that holds the spawner's lock.
+fn kill_spawner(home: &Home) {
+    use std::os::unix::fs::MetadataExt;
+    let inode = std::fs::metadata(home.path().join("spawner.lock")).unwrap().ino();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let line = locks.lines().find(|line| line.contains(&format!(":{inode} "))).unwrap();
+    let pid: i32 = line.split_whitespace().nth(4).unwrap().parse().unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    // It is gone when nobody holds the lock any more.
+    let file = std::fs::File::open(home.path().join("spawner.lock")).unwrap();
+    drop(nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_an_older_epoch_is_refused() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let newer = home.server(2).await.attach(&id, inside.incarnation()).await.unwrap();
+    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else { panic!("was accepted") };
+    assert!(reason.contains("epoch 2"), "{reason}");
+    assert!(inside.run(&bash("true")).await.is_err());
+    assert_eq!(sh(&newer, "echo still").await, "still");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_and_garbage_get_no_further() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let dir = home.path().join(id.as_str());
+    {
+        use std::io::{Read, Write};
+        use std::os::fd::AsRawFd;
+        let opened = std::fs::File::open(&dir).unwrap();
+        let mut stream = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{}/init.sock", opened.as_raw_fd())).unwrap();
+        stream.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).unwrap();
+        assert!(String::from_utf8_lossy(&said).contains("longer than"));
+    }
+    std::fs::write(dir.join("secret"), "0".repeat(64)).unwrap();
+    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else { panic!("was accepted") };
+    assert!(reason.contains("secret"), "{reason}");
+    assert_eq!(sh(&inside, "echo still").await, "still");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_does_not_follow_what_was_planted() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    let kept = home.dir.path().join("kept");
+    std::fs::write(&kept, "kept").unwrap();
+    sh(&inside, &format!("ln -s {} link; ln -s / root; mkfifo fifo; mkdir locked; touch locked/f; chmod 0 locked; mkdir deep; cd deep; for i in $(seq 300); do mkdir d; cd d; done", kept.display())).await;
+    home.sandboxes.remove(&id).await.unwrap();
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "kept");
+    assert!(!home.path().join(id.as_str()).exists());
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_range_that_cannot_be_mapped_is_said_with_a_remedy() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = crate::home::config(dir.path(), 1);
+    config.uid_block.count = 0;
+    let sandboxes = ostler_sandbox::Sandboxes::start(config).await.unwrap();
+    let Err(SandboxError::Isolation { reason, .. }) = sandboxes.create(&session(), &incarnation(), &SandboxSpec::default()).await else { panic!("was created") };
+    assert!(reason.contains("larger uid block"), "{reason}");
+    sandboxes.shutdown().await.unwrap();
+}

@@ -1,0 +1,10 @@
+//! Real sandboxes, and the messages that cross between releases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod confinement;
+mod goldens;
+mod home;
+mod lives;
+mod shell;
+mod tools;
