@@ -39,9 +39,7 @@ impl IdSource {
 
     fn text(&mut self) -> String {
         let high = self.next_u64() & 0xffff;
-        let bits = (u128::from(self.millis & 0xffff_ffff_ffff) << 80)
-            | (u128::from(high) << 64)
-            | u128::from(self.next_u64());
+        let bits = (u128::from(self.millis & 0xffff_ffff_ffff) << 80) | (u128::from(high) << 64) | u128::from(self.next_u64());
         let mut out = String::with_capacity(26);
         for shift in (0..26).rev() {
             let digit = (bits >> (shift * 5)) & 31;

@@ -105,7 +105,9 @@ pub fn parse(values: Vec<Value>) -> Result<Vec<ClientEvent>, Refusal> {
 /// Parses what starts a session: messages only.
 pub fn parse_initial(values: Vec<Value>) -> Result<Vec<ClientEvent>, Refusal> {
     let events = parse(values)?;
-    if events.iter().any(|event| matches!(event, ClientEvent::UserMessage { .. })) && events.iter().all(|event| matches!(event, ClientEvent::UserMessage { .. })) {
+    if events.iter().any(|event| matches!(event, ClientEvent::UserMessage { .. }))
+        && events.iter().all(|event| matches!(event, ClientEvent::UserMessage { .. }))
+    {
         return Ok(events);
     }
     Err(Refusal::invalid("initial_events: only user.message is supported"))
@@ -142,7 +144,9 @@ fn check_event(event: &ClientEvent) -> Result<(), Refusal> {
             }
         }
         ClientEvent::UserInterrupt { .. } => Ok(()),
-        ClientEvent::UserToolResult { .. } => Err(Refusal::invalid("only sessions of self-hosted environments take these; answer with user.tool_confirmation or user.custom_tool_result")),
+        ClientEvent::UserToolResult { .. } => Err(Refusal::invalid(
+            "only sessions of self-hosted environments take these; answer with user.tool_confirmation or user.custom_tool_result",
+        )),
         ClientEvent::UserDefineOutcome { .. } => Err(Refusal::invalid("outcomes are not supported by this server yet")),
     }
 }
@@ -163,13 +167,18 @@ fn check_call_id(id: &str) -> Result<(), Refusal> {
 fn check_system_messages(events: &[ClientEvent]) -> Result<(), Refusal> {
     let count = events.iter().filter(|event| matches!(event, ClientEvent::SystemMessage { .. })).count();
     let well_placed = match events {
-        [.., before, ClientEvent::SystemMessage { .. }] => matches!(before, ClientEvent::UserMessage { .. } | ClientEvent::UserCustomToolResult { .. } | ClientEvent::UserToolResult { .. }),
+        [.., before, ClientEvent::SystemMessage { .. }] => matches!(
+            before,
+            ClientEvent::UserMessage { .. } | ClientEvent::UserCustomToolResult { .. } | ClientEvent::UserToolResult { .. }
+        ),
         _ => false,
     };
     if count == 0 || (count == 1 && well_placed) {
         Ok(())
     } else {
-        Err(Refusal::invalid("system.message: at most one, as the last event, directly behind the user.message or tool result that it goes with"))
+        Err(Refusal::invalid(
+            "system.message: at most one, as the last event, directly behind the user.message or tool result that it goes with",
+        ))
     }
 }
 
@@ -190,7 +199,9 @@ mod tests {
     fn good_requests_parse() {
         assert_eq!(parse(vec![message(), system()]).unwrap().len(), 2);
         assert!(parse(vec![json!({"type": "user.interrupt"}), message()]).is_ok());
-        assert!(parse(vec![json!({"type": "user.tool_confirmation", "tool_use_id": "sevt_a", "result": "deny", "deny_message": "no"})]).is_ok());
+        assert!(
+            parse(vec![json!({"type": "user.tool_confirmation", "tool_use_id": "sevt_a", "result": "deny", "deny_message": "no"})]).is_ok()
+        );
     }
 
     #[test]

@@ -185,7 +185,10 @@ fn check_document(source: &DocumentSource) -> Result<(), Refusal> {
 
 fn check_base64(data: &str) -> Result<(), Refusal> {
     let body = data.trim_end_matches('=');
-    let well_formed = !body.is_empty() && data.len().is_multiple_of(4) && data.len() - body.len() <= 2 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    let well_formed = !body.is_empty()
+        && data.len().is_multiple_of(4)
+        && data.len() - body.len() <= 2
+        && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
     if well_formed { Ok(()) } else { Err(Refusal::invalid("content: data is not standard base64")) }
 }
 
@@ -218,7 +221,10 @@ mod tests {
             {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}, "title": "t"}
         ]));
         assert_eq!(check(&good, Place::Message), Ok(()));
-        assert_eq!(serde_json::to_value(&good).unwrap()[2], json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}, "title": "t"}));
+        assert_eq!(
+            serde_json::to_value(&good).unwrap()[2],
+            json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}, "title": "t"})
+        );
     }
 
     #[test]

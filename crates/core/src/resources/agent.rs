@@ -100,7 +100,12 @@ pub fn resolve_model(params: ModelParams, before: Option<&ModelConfig>) -> Resul
         EffortParams::Object(effort) => effort,
     });
     let kept = before.filter(|before| before.id == params.id).and_then(|before| before.effort);
-    Ok(ModelConfig { effort: given.or(kept), id: params.id, inference_geo: params.inference_geo, speed: params.speed.unwrap_or(Speed::Standard) })
+    Ok(ModelConfig {
+        effort: given.or(kept),
+        id: params.id,
+        inference_geo: params.inference_geo,
+        speed: params.speed.unwrap_or(Speed::Standard),
+    })
 }
 
 /// An MCP server of an agent.
@@ -301,7 +306,11 @@ impl AgentBody {
 }
 
 /// Replaces servers and tools together, because each must refer to the other.
-pub(super) fn replace_tools(body: &mut AgentBody, servers: Option<Option<Vec<McpServer>>>, tools: Option<Option<Vec<ToolParams>>>) -> Result<(), Refusal> {
+pub(super) fn replace_tools(
+    body: &mut AgentBody,
+    servers: Option<Option<Vec<McpServer>>>,
+    tools: Option<Option<Vec<ToolParams>>>,
+) -> Result<(), Refusal> {
     if servers.is_none() && tools.is_none() {
         return Ok(());
     }
@@ -398,7 +407,8 @@ mod tests {
     #[test]
     fn null_clears_what_can_be_cleared() {
         let body = create(json!({"name": "n", "model": "m", "system": "s", "description": "d", "metadata": {"a": "1"},
-            "tools": [{"type": "custom", "name": "t", "description": "d", "input_schema": {"type": "object"}}]})).unwrap();
+            "tools": [{"type": "custom", "name": "t", "description": "d", "input_schema": {"type": "object"}}]}))
+        .unwrap();
         let next = update(&body, json!({"system": null, "description": "", "tools": null, "metadata": {"a": null, "b": "2"}})).unwrap();
         assert!(next.system.is_none() && next.description.is_none() && next.tools.is_empty());
         assert_eq!(next.metadata, Metadata::from([("b".into(), "2".into())]));
@@ -417,7 +427,11 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_clearly() {
-        for extra in [json!({"skills": [{"type": "custom", "skill_id": "x"}]}), json!({"multiagent": {"type": "coordinator", "agents": []}}), json!({"execution_identity": {"type": "aws_role", "role_arn": "x"}})] {
+        for extra in [
+            json!({"skills": [{"type": "custom", "skill_id": "x"}]}),
+            json!({"multiagent": {"type": "coordinator", "agents": []}}),
+            json!({"execution_identity": {"type": "aws_role", "role_arn": "x"}}),
+        ] {
             let mut value = json!({"name": "n", "model": "m"});
             value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             assert!(create(value).unwrap_err().contains("supported"));

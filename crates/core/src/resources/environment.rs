@@ -242,8 +242,12 @@ impl EnvironmentBody {
             return vec!["Self-hosted environments are stored but not served yet: no session can use them.".into()];
         };
         let mut notices = vec![match networking {
-            Networking::Unrestricted {} => "Sandboxes are offline: this server has no egress broker yet, so nothing in them can connect anywhere.".into(),
-            Networking::Limited { .. } => "Sandboxes are offline: this server has no egress broker yet, so allowed_hosts cannot be reached.".to_owned(),
+            Networking::Unrestricted {} => {
+                "Sandboxes are offline: this server has no egress broker yet, so nothing in them can connect anywhere.".into()
+            }
+            Networking::Limited { .. } => {
+                "Sandboxes are offline: this server has no egress broker yet, so allowed_hosts cannot be reached.".to_owned()
+            }
         }];
         if packages != &Packages::default() {
             notices.push("Packages are stored but not installed yet; sandboxes offer what the host's system has.".into());
@@ -265,13 +269,22 @@ impl EnvironmentBody {
 fn resolve(params: ConfigParams, before: Option<&Config>) -> Result<Config, Refusal> {
     match (params, before) {
         (ConfigParams::SelfHosted {}, None | Some(Config::SelfHosted {})) => Ok(Config::SelfHosted {}),
-        (ConfigParams::Cloud { networking, packages }, None) => resolve_cloud(networking, packages, Networking::Unrestricted {}, Packages::default()),
-        (ConfigParams::Cloud { networking, packages }, Some(Config::Cloud { networking: n, packages: p })) => resolve_cloud(networking, packages, n.clone(), p.clone()),
+        (ConfigParams::Cloud { networking, packages }, None) => {
+            resolve_cloud(networking, packages, Networking::Unrestricted {}, Packages::default())
+        }
+        (ConfigParams::Cloud { networking, packages }, Some(Config::Cloud { networking: n, packages: p })) => {
+            resolve_cloud(networking, packages, n.clone(), p.clone())
+        }
         _ => Err(Refusal::invalid("config.type: cannot change; create another environment").with_code("invalid_config_type_change")),
     }
 }
 
-fn resolve_cloud(networking: Option<NetworkingParams>, packages: Option<PackagesParams>, before: Networking, installed: Packages) -> Result<Config, Refusal> {
+fn resolve_cloud(
+    networking: Option<NetworkingParams>,
+    packages: Option<PackagesParams>,
+    before: Networking,
+    installed: Packages,
+) -> Result<Config, Refusal> {
     let networking = match networking {
         None => before,
         Some(params) => resolve_networking(params, &before)?,
@@ -292,7 +305,9 @@ fn resolve_networking(params: NetworkingParams, before: &Networking) -> Result<N
         return Ok(Networking::Unrestricted {});
     };
     let (mcp, managers, hosts) = match before {
-        Networking::Limited { allow_mcp_servers, allow_package_managers, allowed_hosts } => (*allow_mcp_servers, *allow_package_managers, allowed_hosts.clone()),
+        Networking::Limited { allow_mcp_servers, allow_package_managers, allowed_hosts } => {
+            (*allow_mcp_servers, *allow_package_managers, allowed_hosts.clone())
+        }
         Networking::Unrestricted {} => (false, false, Vec::new()),
     };
     let allowed_hosts = allowed_hosts.unwrap_or(hosts);
@@ -300,7 +315,11 @@ fn resolve_networking(params: NetworkingParams, before: &Networking) -> Result<N
     if let Some(bad) = allowed_hosts.iter().find(|host| !is_allowed_host(host)) {
         return Err(Refusal::invalid(format!("config: allowed_hosts: {bad:?} is not a bare host name; leave out scheme, port and path")));
     }
-    Ok(Networking::Limited { allow_mcp_servers: allow_mcp_servers.unwrap_or(mcp), allow_package_managers: allow_package_managers.unwrap_or(managers), allowed_hosts })
+    Ok(Networking::Limited {
+        allow_mcp_servers: allow_mcp_servers.unwrap_or(mcp),
+        allow_package_managers: allow_package_managers.unwrap_or(managers),
+        allowed_hosts,
+    })
 }
 
 fn is_allowed_host(host: &str) -> bool {
@@ -355,9 +374,13 @@ mod tests {
     #[test]
     fn parts_that_are_left_out_stay() {
         let body = create(json!({"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.com"], "allow_package_managers": true}, "packages": {"pip": ["six"]}})).unwrap();
-        let next = update(&body, json!({"config": {"type": "cloud", "networking": {"type": "limited", "allow_mcp_servers": true}}})).unwrap();
+        let next =
+            update(&body, json!({"config": {"type": "cloud", "networking": {"type": "limited", "allow_mcp_servers": true}}})).unwrap();
         let Config::Cloud { networking, packages } = next.config else { panic!() };
-        assert_eq!(networking, Networking::Limited { allow_mcp_servers: true, allow_package_managers: true, allowed_hosts: vec!["a.com".into()] });
+        assert_eq!(
+            networking,
+            Networking::Limited { allow_mcp_servers: true, allow_package_managers: true, allowed_hosts: vec!["a.com".into()] }
+        );
         assert_eq!(packages.pip, ["six"]);
     }
 

@@ -14,7 +14,11 @@ pub type MetadataPatch = BTreeMap<String, Option<String>>;
 pub fn check(metadata: &Metadata) -> Result<(), Refusal> {
     let within = || -> Result<(), Refusal> {
         if metadata.len() > limits::METADATA_PAIRS {
-            return Err(Refusal::invalid(format!("metadata: at most {} pairs are allowed, got {}", limits::METADATA_PAIRS, metadata.len())));
+            return Err(Refusal::invalid(format!(
+                "metadata: at most {} pairs are allowed, got {}",
+                limits::METADATA_PAIRS,
+                metadata.len()
+            )));
         }
         for (key, value) in metadata {
             if key.is_empty() {

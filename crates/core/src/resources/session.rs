@@ -127,7 +127,10 @@ impl AgentRef {
 
 fn overridden(mut body: AgentBody, overrides: AgentOverrides) -> Result<AgentBody, Refusal> {
     if let Some(model) = overrides.model {
-        let model = model.ok_or_else(|| Refusal::invalid("agent.model: cannot be null; leave it out to inherit the agent's (agent_model_required)").with_code("agent_model_required"))?;
+        let model = model.ok_or_else(|| {
+            Refusal::invalid("agent.model: cannot be null; leave it out to inherit the agent's (agent_model_required)")
+                .with_code("agent_model_required")
+        })?;
         body.model = resolve_model(model, None)?;
     }
     if let Some(system) = overrides.system {

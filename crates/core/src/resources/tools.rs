@@ -275,7 +275,12 @@ fn check_domains(tool: &str, key: &str, list: &Value) -> Result<(), Refusal> {
 /// Whether this is a plain ASCII host name of at least two labels that may be public.
 pub fn is_public_hostname(host: &str) -> bool {
     let labels: Vec<&str> = host.split('.').collect();
-    let label_ok = |label: &&str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') && !label.starts_with('-') && !label.ends_with('-');
+    let label_ok = |label: &&str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
     let last = labels.last().map(|label| label.to_ascii_lowercase()).unwrap_or_default();
     host.len() <= 255
         && labels.len() >= 2
@@ -285,9 +290,13 @@ pub fn is_public_hostname(host: &str) -> bool {
 }
 
 fn check_custom(name: &str, description: &str) -> Result<(), Refusal> {
-    let well_formed = (1..=limits::CUSTOM_TOOL_NAME_CHARS).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let well_formed =
+        (1..=limits::CUSTOM_TOOL_NAME_CHARS).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     if !well_formed {
-        return Err(Refusal::invalid(format!("tools: a custom tool's name must be 1 to {} of [A-Za-z0-9_-], got {name:?}", limits::CUSTOM_TOOL_NAME_CHARS)));
+        return Err(Refusal::invalid(format!(
+            "tools: a custom tool's name must be 1 to {} of [A-Za-z0-9_-], got {name:?}",
+            limits::CUSTOM_TOOL_NAME_CHARS
+        )));
     }
     if BUILTIN_TOOLS.contains(&name) || name.starts_with("mcp__") {
         return Err(Refusal::invalid(format!("tools: the name {name:?} is reserved")));
@@ -310,7 +319,9 @@ fn check_together(tools: &[Tool], servers: &[&str]) -> Result<(), Refusal> {
             Tool::Custom { name, .. } => custom.push(name),
             Tool::AgentToolset { .. } => toolsets += 1,
             Tool::McpToolset { mcp_server_name, .. } if !servers.contains(&mcp_server_name.as_str()) => {
-                return Err(Refusal::invalid(format!("tools: mcp_toolset names {mcp_server_name:?}, which is none of the agent's mcp_servers")));
+                return Err(Refusal::invalid(format!(
+                    "tools: mcp_toolset names {mcp_server_name:?}, which is none of the agent's mcp_servers"
+                )));
             }
             Tool::McpToolset { mcp_server_name, .. } if used.contains(&mcp_server_name.as_str()) => {
                 return Err(Refusal::invalid(format!("tools: two mcp_toolset entries name {mcp_server_name:?}")));
@@ -332,7 +343,8 @@ pub fn builtin_policy(tools: &[Tool], name: &str) -> Option<PermissionPolicy> {
     tools.iter().find_map(|tool| match tool {
         Tool::AgentToolset { configs, default_config } if BUILTIN_TOOLS.contains(&name) => {
             let config = configs.iter().find(|config| config.name == name);
-            let (enabled, policy) = config.map_or((default_config.enabled, default_config.permission_policy), |c| (c.enabled, c.permission_policy));
+            let (enabled, policy) =
+                config.map_or((default_config.enabled, default_config.permission_policy), |c| (c.enabled, c.permission_policy));
             enabled.then_some(policy)
         }
         _ => None,

@@ -10,7 +10,9 @@ fn resolved(value: Value, servers: &[&str]) -> Result<Vec<Tool>, String> {
 
 #[test]
 fn toolset_defaults_are_filled_in() {
-    let tools = resolved(json!([{"type": "agent_toolset_20260401", "configs": [{"name": "bash", "enabled": false}, {"name": "web_fetch"}]}]), &[]).unwrap();
+    let tools =
+        resolved(json!([{"type": "agent_toolset_20260401", "configs": [{"name": "bash", "enabled": false}, {"name": "web_fetch"}]}]), &[])
+            .unwrap();
     assert_eq!(
         serde_json::to_value(&tools).unwrap(),
         json!([{"type": "agent_toolset_20260401",
@@ -26,7 +28,11 @@ fn toolset_defaults_are_filled_in() {
 
 #[test]
 fn an_allow_list_is_a_disabled_default() {
-    let tools = resolved(json!([{"type": "agent_toolset_20260401", "default_config": {"enabled": false}, "configs": [{"name": "read", "enabled": true}]}]), &[]).unwrap();
+    let tools = resolved(
+        json!([{"type": "agent_toolset_20260401", "default_config": {"enabled": false}, "configs": [{"name": "read", "enabled": true}]}]),
+        &[],
+    )
+    .unwrap();
     assert!(builtin_policy(&tools, "read").is_some() && builtin_policy(&tools, "bash").is_none());
 }
 

@@ -70,7 +70,16 @@ impl Call {
                 },
             ),
         };
-        Self { id: call.event.clone(), name: call.name.clone(), input: call.input.clone(), custom, read_only, state, incarnation: None, retries: 0 }
+        Self {
+            id: call.event.clone(),
+            name: call.name.clone(),
+            input: call.input.clone(),
+            custom,
+            read_only,
+            state,
+            incarnation: None,
+            retries: 0,
+        }
     }
 
     /// SHA-256 in hex of the call's canonical form: tool and arguments, keys sorted, no blanks.

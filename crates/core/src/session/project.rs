@@ -41,13 +41,22 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         RecordBody::RequestFailed { span, span_end, error, .. } => out.span_end(span_end, span, true, &error.usage),
         RecordBody::RetryScheduled { rescheduled: Some(events), .. } => out.rescheduled(events),
         RecordBody::CallSettled { call, event: Some(event), outcome } => {
-            out.push(event, EventBody::AgentToolResult { tool_use_id: call.clone(), content: outcome.content.clone(), is_error: outcome.is_error });
+            out.push(
+                event,
+                EventBody::AgentToolResult { tool_use_id: call.clone(), content: outcome.content.clone(), is_error: outcome.is_error },
+            );
         }
         RecordBody::CustomResult { event, call, content, is_error, .. } => {
-            out.push(event, EventBody::UserCustomToolResult { custom_tool_use_id: call.clone(), content: content.clone(), is_error: *is_error });
+            out.push(
+                event,
+                EventBody::UserCustomToolResult { custom_tool_use_id: call.clone(), content: content.clone(), is_error: *is_error },
+            );
         }
         RecordBody::Confirmed { event, call, result, deny_message, .. } => {
-            out.push(event, EventBody::UserToolConfirmation { tool_use_id: call.clone(), result: *result, deny_message: deny_message.clone() });
+            out.push(
+                event,
+                EventBody::UserToolConfirmation { tool_use_id: call.clone(), result: *result, deny_message: deny_message.clone() },
+            );
         }
         RecordBody::Interrupted { event } => out.push(event, EventBody::UserInterrupt {}),
         RecordBody::Idled { events, error, stop, details, usage } => {
@@ -57,10 +66,16 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
             out.idle(events, stop, details.as_ref(), usage);
         }
         RecordBody::Updated { event, change } => {
-            out.push(event, EventBody::SessionUpdated { agent: change.agent.clone(), metadata: change.metadata.clone(), title: change.title.clone() });
+            out.push(
+                event,
+                EventBody::SessionUpdated { agent: change.agent.clone(), metadata: change.metadata.clone(), title: change.title.clone() },
+            );
         }
         RecordBody::Archived { thread, session } => {
-            out.push(thread, EventBody::ThreadStatusTerminated { agent_name: shared.agent_name.clone(), session_thread_id: shared.thread.clone() });
+            out.push(
+                thread,
+                EventBody::ThreadStatusTerminated { agent_name: shared.agent_name.clone(), session_thread_id: shared.thread.clone() },
+            );
             out.push(session, EventBody::SessionStatusTerminated {});
         }
         RecordBody::Created { .. }
@@ -90,10 +105,13 @@ impl Projection<'_> {
     fn inputs(&mut self, inputs: &[QueuedInput]) {
         for input in inputs {
             let content = input.content.clone();
-            self.push(&input.event, match input.role {
-                InputRole::User => EventBody::UserMessage { content },
-                InputRole::System => EventBody::SystemMessage { content },
-            });
+            self.push(
+                &input.event,
+                match input.role {
+                    InputRole::User => EventBody::UserMessage { content },
+                    InputRole::System => EventBody::SystemMessage { content },
+                },
+            );
         }
     }
 
@@ -150,7 +168,10 @@ impl Projection<'_> {
 
     fn idle(&mut self, events: &IdleEvents, stop: &StopReason, details: Option<&RefusalDetails>, usage: &SessionUsage) {
         let (agent_name, session_thread_id) = (self.shared.agent_name.clone(), self.shared.thread.clone());
-        self.push(&events.thread, EventBody::ThreadStatusIdle { agent_name, session_thread_id, stop_details: details.cloned(), stop_reason: stop.clone() });
+        self.push(
+            &events.thread,
+            EventBody::ThreadStatusIdle { agent_name, session_thread_id, stop_details: details.cloned(), stop_reason: stop.clone() },
+        );
         self.push(&events.usage, EventBody::SessionUsage { usage: usage.clone(), budget: None });
         self.push(&events.session, EventBody::SessionStatusIdle { stop_details: details.cloned(), stop_reason: stop.clone() });
     }
@@ -159,8 +180,11 @@ impl Projection<'_> {
 fn call_event(call: &NewCall) -> EventBody {
     match &call.target {
         CallTarget::Custom => EventBody::AgentCustomToolUse { input: call.input.clone(), name: call.name.clone() },
-        CallTarget::Builtin { permission, evaluation, .. } => {
-            EventBody::AgentToolUse { input: call.input.clone(), name: call.name.clone(), evaluated_permission: *permission, evaluation: *evaluation }
-        }
+        CallTarget::Builtin { permission, evaluation, .. } => EventBody::AgentToolUse {
+            input: call.input.clone(),
+            name: call.name.clone(),
+            evaluated_permission: *permission,
+            evaluation: *evaluation,
+        },
     }
 }

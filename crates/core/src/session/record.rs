@@ -371,6 +371,15 @@ impl RecordBody {
 
     /// Whether work got done: a death after it is not a death in a row.
     pub fn is_progress(&self) -> bool {
-        matches!(self, Self::RequestAnswered { .. } | Self::CallSettled { .. } | Self::CustomResult { .. } | Self::Idled { .. } | Self::Archived { .. } | Self::Retried { .. } | Self::TurnStarted { .. })
+        matches!(
+            self,
+            Self::RequestAnswered { .. }
+                | Self::CallSettled { .. }
+                | Self::CustomResult { .. }
+                | Self::Idled { .. }
+                | Self::Archived { .. }
+                | Self::Retried { .. }
+                | Self::TurnStarted { .. }
+        )
     }
 }

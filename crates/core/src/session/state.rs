@@ -129,7 +129,9 @@ impl State {
         match &self.phase {
             _ if self.set_aside => SessionStatus::Idle,
             Phase::Idle | Phase::Acting { paused: true } => SessionStatus::Idle,
-            Phase::Requesting { .. } | Phase::Backoff { rescheduled: false, .. } | Phase::Acting { paused: false } => SessionStatus::Running,
+            Phase::Requesting { .. } | Phase::Backoff { rescheduled: false, .. } | Phase::Acting { paused: false } => {
+                SessionStatus::Running
+            }
             Phase::Backoff { rescheduled: true, .. } => SessionStatus::Rescheduling,
             Phase::Archived { .. } => SessionStatus::Terminated,
         }
@@ -198,7 +200,12 @@ impl State {
             }
             RecordBody::RetryScheduled { timer, attempt, delay_ms, rescheduled } => {
                 let micros = i64::try_from(*delay_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
-                self.phase = Phase::Backoff { timer: timer.clone(), attempt: *attempt, until: record.at.plus_micros(micros), rescheduled: rescheduled.is_some() };
+                self.phase = Phase::Backoff {
+                    timer: timer.clone(),
+                    attempt: *attempt,
+                    until: record.at.plus_micros(micros),
+                    rescheduled: rescheduled.is_some(),
+                };
             }
             RecordBody::SandboxStarted { incarnation } => {
                 self.sandbox = Some(incarnation.clone());

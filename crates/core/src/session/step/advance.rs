@@ -76,9 +76,14 @@ impl Stepper {
         self.emit(RecordBody::TurnStarted { inputs, running });
         let servers: Vec<String> = self.state.agent.mcp_servers.iter().map(|server| server.name.clone()).collect();
         for mcp_server_name in servers {
-            let message = format!("the MCP server {mcp_server_name:?} cannot be reached: this server does not connect to MCP servers yet; the session goes on without its tools");
+            let message = format!(
+                "the MCP server {mcp_server_name:?} cannot be reached: this server does not connect to MCP servers yet; the session goes on without its tools"
+            );
             let event = self.event_id();
-            self.emit(RecordBody::Faulted { event, error: SessionError::McpConnectionFailedError { mcp_server_name, message, retry_status: RetryStatus::Retrying {} } });
+            self.emit(RecordBody::Faulted {
+                event,
+                error: SessionError::McpConnectionFailedError { mcp_server_name, message, retry_status: RetryStatus::Retrying {} },
+            });
         }
     }
 
@@ -110,7 +115,13 @@ impl Stepper {
 
     /// Leaves nothing open: every call gets a result, every accepted input becomes an event.
     pub(super) fn close(&mut self, why: &str) {
-        let dispatched: Vec<EventId> = self.state.calls.iter().filter(|call| call.state == CallState::Running && call.incarnation.is_some()).map(|call| call.id.clone()).collect();
+        let dispatched: Vec<EventId> = self
+            .state
+            .calls
+            .iter()
+            .filter(|call| call.state == CallState::Running && call.incarnation.is_some())
+            .map(|call| call.id.clone())
+            .collect();
         for call in dispatched {
             self.settle(call, false, outcome_unknown());
         }
@@ -135,8 +146,13 @@ impl Stepper {
 
     /// Gives calls that never ran their result.
     pub(super) fn settle_open(&mut self, which: impl Fn(CallState) -> bool, why: &str) {
-        let open: Vec<(EventId, bool)> =
-            self.state.calls.iter().filter(|call| call.state != CallState::Settled && which(call.state)).map(|call| (call.id.clone(), call.custom)).collect();
+        let open: Vec<(EventId, bool)> = self
+            .state
+            .calls
+            .iter()
+            .filter(|call| call.state != CallState::Settled && which(call.state))
+            .map(|call| (call.id.clone(), call.custom))
+            .collect();
         for (call, custom) in open {
             self.settle(call, custom, CallOutcome::text(why, true, CallEnd::NotRun));
         }
@@ -144,7 +160,13 @@ impl Stepper {
 
     /// The same for calls that would run but that no sandbox was given yet.
     fn settle_undispatched(&mut self) {
-        let open: Vec<EventId> = self.state.calls.iter().filter(|call| call.state == CallState::Running && call.incarnation.is_none()).map(|call| call.id.clone()).collect();
+        let open: Vec<EventId> = self
+            .state
+            .calls
+            .iter()
+            .filter(|call| call.state == CallState::Running && call.incarnation.is_none())
+            .map(|call| call.id.clone())
+            .collect();
         for call in open {
             self.settle(call, false, CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun));
         }

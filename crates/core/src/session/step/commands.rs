@@ -28,7 +28,9 @@ impl Stepper {
                 ClientEvent::UserMessage { content } => inputs.push(self.input(InputRole::User, content, principal)),
                 ClientEvent::SystemMessage { content } if behind_result => self.instruct(content),
                 ClientEvent::SystemMessage { .. } if was_paused && !self.state.waiting().is_empty() => {
-                    return Err(Refusal::invalid("system.message: while the session waits for answers, it only goes directly behind a tool result"));
+                    return Err(Refusal::invalid(
+                        "system.message: while the session waits for answers, it only goes directly behind a tool result",
+                    ));
                 }
                 ClientEvent::SystemMessage { content } => inputs.push(self.input(InputRole::System, content, principal)),
                 ClientEvent::UserInterrupt { session_thread_id } => {
@@ -62,7 +64,9 @@ impl Stepper {
             return Err(Refusal::invalid("the session is archived and takes no more events; create another one"));
         }
         if self.state.set_aside {
-            return Err(Refusal::invalid("the session was set aside because it failed repeatedly; an administrator can let it go on with a retry"));
+            return Err(Refusal::invalid(
+                "the session was set aside because it failed repeatedly; an administrator can let it go on with a retry",
+            ));
         }
         Ok(())
     }
@@ -88,10 +92,16 @@ impl Stepper {
             self.advance();
             return Ok(());
         }
-        let bytes = |inputs: &mut dyn Iterator<Item = &QueuedInput>| -> usize { inputs.map(|input| serde_json::to_vec(&input.content).map_or(0, |text| text.len())).sum() };
+        let bytes = |inputs: &mut dyn Iterator<Item = &QueuedInput>| -> usize {
+            inputs.map(|input| serde_json::to_vec(&input.content).map_or(0, |text| text.len())).sum()
+        };
         let total = bytes(&mut self.state.queue.iter()) + bytes(&mut inputs.iter());
         if self.state.queue.len() + inputs.len() > limits::QUEUED_INPUTS || total > limits::QUEUED_BYTES {
-            return Err(Refusal::unavailable(format!("too much waits in this session (at most {} messages or {} MiB); wait until it is idle", limits::QUEUED_INPUTS, limits::QUEUED_BYTES >> 20)));
+            return Err(Refusal::unavailable(format!(
+                "too much waits in this session (at most {} messages or {} MiB); wait until it is idle",
+                limits::QUEUED_INPUTS,
+                limits::QUEUED_BYTES >> 20
+            )));
         }
         self.emit(RecordBody::InputsQueued { inputs });
         Ok(())
@@ -99,7 +109,11 @@ impl Stepper {
 
     fn instruct(&mut self, content: Vec<ContentBlock>) {
         let event = self.event_id();
-        self.echo.push(Event { id: event.clone(), processed_at: Some(self.at), body: EventBody::SystemMessage { content: content.clone() } });
+        self.echo.push(Event {
+            id: event.clone(),
+            processed_at: Some(self.at),
+            body: EventBody::SystemMessage { content: content.clone() },
+        });
         self.emit(RecordBody::Instructed { event, content });
     }
 
@@ -125,11 +139,26 @@ impl Stepper {
             None => return Err(Refusal::invalid(format!("tool_use_id: no call {id:?} waits for a confirmation"))),
         };
         let event = self.event_id();
-        self.echo.push(Event { id: event.clone(), processed_at: None, body: EventBody::UserToolConfirmation { tool_use_id: call.clone(), result, deny_message: deny_message.clone() } });
-        self.emit(RecordBody::Confirmed { event, call: call.clone(), input_sha256, result, deny_message: deny_message.clone(), principal: principal.clone() });
+        self.echo.push(Event {
+            id: event.clone(),
+            processed_at: None,
+            body: EventBody::UserToolConfirmation { tool_use_id: call.clone(), result, deny_message: deny_message.clone() },
+        });
+        self.emit(RecordBody::Confirmed {
+            event,
+            call: call.clone(),
+            input_sha256,
+            result,
+            deny_message: deny_message.clone(),
+            principal: principal.clone(),
+        });
         if result == Confirmation::Deny {
             let reason = deny_message.map_or_else(String::new, |message| format!(" The user said: {message}"));
-            self.settle(call, false, CallOutcome::text(format!("The user rejected this use of {name}; it was not run.{reason}"), true, CallEnd::NotRun));
+            self.settle(
+                call,
+                false,
+                CallOutcome::text(format!("The user rejected this use of {name}; it was not run.{reason}"), true, CallEnd::NotRun),
+            );
         }
         Ok(())
     }
@@ -141,7 +170,11 @@ impl Stepper {
             None => return Err(Refusal::invalid(format!("custom_tool_use_id: no call {id:?} waits for a result"))),
         };
         let event = self.event_id();
-        self.echo.push(Event { id: event.clone(), processed_at: Some(self.at), body: EventBody::UserCustomToolResult { custom_tool_use_id: call.clone(), content: content.clone(), is_error } });
+        self.echo.push(Event {
+            id: event.clone(),
+            processed_at: Some(self.at),
+            body: EventBody::UserCustomToolResult { custom_tool_use_id: call.clone(), content: content.clone(), is_error },
+        });
         self.emit(RecordBody::CustomResult { event, call, content, is_error, principal: principal.clone() });
         Ok(())
     }
@@ -175,9 +208,16 @@ impl Stepper {
     pub(super) fn archive(&mut self) -> Result<(), Refusal> {
         match self.state.status() {
             SessionStatus::Terminated => Ok(()),
-            SessionStatus::Running | SessionStatus::Rescheduling => Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle")),
+            SessionStatus::Running | SessionStatus::Rescheduling => {
+                Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle"))
+            }
             SessionStatus::Idle => {
-                let gone = ModelError { kind: ModelErrorKind::Cancelled, message: "the session was archived".into(), retry_after_ms: None, usage: TokenUsage::default() };
+                let gone = ModelError {
+                    kind: ModelErrorKind::Cancelled,
+                    message: "the session was archived".into(),
+                    retry_after_ms: None,
+                    usage: TokenUsage::default(),
+                };
                 self.fail_request(gone);
                 self.close("Not run: the session was archived.");
                 let (thread, session) = (self.event_id(), self.event_id());
@@ -191,9 +231,16 @@ impl Stepper {
         if self.state.set_aside || matches!(self.state.phase, Phase::Archived { .. }) {
             return;
         }
-        let message = format!("the session failed {deaths} times in a row without getting on and was set aside; an administrator can let it go on with a retry");
+        let message = format!(
+            "the session failed {deaths} times in a row without getting on and was set aside; an administrator can let it go on with a retry"
+        );
         let (event, events, usage) = (self.event_id(), self.idle_events(), self.usage());
-        self.emit(RecordBody::SetAside { event, error: SessionError::UnknownError { message, retry_status: RetryStatus::Exhausted {} }, events, usage });
+        self.emit(RecordBody::SetAside {
+            event,
+            error: SessionError::UnknownError { message, retry_status: RetryStatus::Exhausted {} },
+            events,
+            usage,
+        });
     }
 
     pub(super) fn retry(&mut self, principal: Principal) -> Result<(), Refusal> {
@@ -219,7 +266,12 @@ impl Stepper {
         }
         if let Phase::Requesting { attempt, .. } = self.state.phase {
             let message = "the request was lost when the server stopped".to_owned();
-            self.fail_request(ModelError { kind: ModelErrorKind::Unavailable, message, retry_after_ms: None, usage: TokenUsage::default() });
+            self.fail_request(ModelError {
+                kind: ModelErrorKind::Unavailable,
+                message,
+                retry_after_ms: None,
+                usage: TokenUsage::default(),
+            });
             if self.state.interrupts.is_empty() {
                 return self.request(attempt);
             }

@@ -2,7 +2,9 @@
 
 use super::Stepper;
 use crate::call::{CallEnd, CallOutcome};
-use crate::events::wire::{AutoPermission, AutoReason, EvaluatedPermission, Evaluation, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError, StopReason};
+use crate::events::wire::{
+    AutoPermission, AutoReason, EvaluatedPermission, Evaluation, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError, StopReason,
+};
 use crate::ids::EffectId;
 use crate::limits;
 use crate::model::{BlockKind, ModelError, ModelErrorKind, ModelResponse, ModelStop};
@@ -17,7 +19,8 @@ impl Stepper {
             return;
         }
         if !self.state.interrupts.is_empty() {
-            let error = ModelError { kind: ModelErrorKind::Cancelled, message: "interrupted".into(), retry_after_ms: None, usage: response.usage };
+            let error =
+                ModelError { kind: ModelErrorKind::Cancelled, message: "interrupted".into(), retry_after_ms: None, usage: response.usage };
             self.fail_request(error);
             return self.advance();
         }
@@ -25,7 +28,16 @@ impl Stepper {
         let judged = self.judge(&response, cut);
         let calls: Vec<NewCall> = judged.iter().map(|(call, _)| call.clone()).collect();
         let (has_calls, stop, span_end) = (!calls.is_empty(), response.stop.clone(), self.event_id());
-        self.emit(RecordBody::RequestAnswered { effect, span, span_end, blocks: response.blocks, calls, stop: response.stop, usage: response.usage, model: response.model });
+        self.emit(RecordBody::RequestAnswered {
+            effect,
+            span,
+            span_end,
+            blocks: response.blocks,
+            calls,
+            stop: response.stop,
+            usage: response.usage,
+            model: response.model,
+        });
         for (call, refused) in judged {
             if let Some(why) = refused {
                 let custom = call.target == CallTarget::Custom;
@@ -58,7 +70,13 @@ impl Stepper {
                 None
             };
             let (target, refused) = self.target(name, refused);
-            let call = NewCall { event: block.event_id.clone(), provider_id: id.clone(), name: name.clone(), input: input.as_object().cloned().unwrap_or_default(), target };
+            let call = NewCall {
+                event: block.event_id.clone(),
+                provider_id: id.clone(),
+                name: name.clone(),
+                input: input.as_object().cloned().unwrap_or_default(),
+                target,
+            };
             judged.push((call, refused));
         }
         judged
@@ -130,8 +148,13 @@ fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, 
     match policy {
         PermissionPolicy::AlwaysAllow => (EvaluatedPermission::Allow, Evaluation::AlwaysAllow {}),
         PermissionPolicy::AlwaysAsk => (EvaluatedPermission::Ask, Evaluation::AlwaysAsk {}),
-        PermissionPolicy::Auto if read_only => (EvaluatedPermission::Allow, Evaluation::Auto { evaluated_permission: AutoPermission::Allow {} }),
-        PermissionPolicy::Auto => (EvaluatedPermission::Ask, Evaluation::Auto { evaluated_permission: AutoPermission::Ask { reason_code: AutoReason::Indeterminate } }),
+        PermissionPolicy::Auto if read_only => {
+            (EvaluatedPermission::Allow, Evaluation::Auto { evaluated_permission: AutoPermission::Allow {} })
+        }
+        PermissionPolicy::Auto => (
+            EvaluatedPermission::Ask,
+            Evaluation::Auto { evaluated_permission: AutoPermission::Ask { reason_code: AutoReason::Indeterminate } },
+        ),
     }
 }
 

@@ -16,7 +16,10 @@ fn a_call_runs_once_there_is_a_sandbox_and_its_result_goes_to_the_model() {
     assert_eq!(story.finishes(0).started(), "model:1");
     assert_eq!(story.told(), "use:bash ] result [");
     let conversation = story.conversation();
-    assert_eq!(conversation[2]["content"][0], json!({"type": "tool_result", "tool_use_id": "toolu_bash", "is_error": false, "content": [{"type": "text", "text": "out 0"}]}));
+    assert_eq!(
+        conversation[2]["content"][0],
+        json!({"type": "tool_result", "tool_use_id": "toolu_bash", "is_error": false, "content": [{"type": "text", "text": "out 0"}]})
+    );
     assert_eq!(story.calls(&["bash"]).started(), "run:bash");
 }
 
@@ -77,7 +80,9 @@ fn an_allowed_call_runs_and_a_denied_one_tells_the_model_why() {
     let allow = story.allow(0);
     assert_eq!(story.send(json!([allow])).started(), "sandbox");
     assert_eq!(story.told(), "user.tool_confirmation running");
-    assert!(matches!(&story.records.iter().rev().nth(1).unwrap().body, RecordBody::Confirmed { input_sha256, .. } if input_sha256.len() == 64));
+    assert!(
+        matches!(&story.records.iter().rev().nth(1).unwrap().body, RecordBody::Confirmed { input_sha256, .. } if input_sha256.len() == 64)
+    );
 
     let mut story = Story::new();
     story.message("hi").calls(&["edit"]).told();
@@ -125,7 +130,9 @@ fn answers_that_nobody_waits_for_are_refused_whole() {
     let (edit, lookup, bash) = (story.allow(0), story.result(1), story.allow(2));
     let wrong_kinds = [json!([story.allow(1)]), json!([story.result(0)]), json!([story.result(2)])];
     let unknown = json!([{"type": "user.tool_confirmation", "tool_use_id": "sevt_none", "result": "allow"}]);
-    for request in [json!([bash]), json!([edit, edit]), json!([lookup, lookup]), json!([edit, bash]), unknown].into_iter().chain(wrong_kinds) {
+    for request in
+        [json!([bash]), json!([edit, edit]), json!([lookup, lookup]), json!([edit, bash]), unknown].into_iter().chain(wrong_kinds)
+    {
         let before = story.state.clone();
         assert!(story.refuses(Story::request(request.clone())).contains("wait"), "{request}");
         assert_eq!(story.state, before);

@@ -105,7 +105,9 @@ fn an_interrupted_call_is_not_given_to_another_sandbox() {
 fn interrupts_name_this_thread_and_only_so_many_wait() {
     let mut story = Story::new();
     story.message("hi");
-    assert!(story.refuses(Story::request(json!([{"type": "user.interrupt", "session_thread_id": "sthr_other"}]))).contains("no such thread"));
+    assert!(
+        story.refuses(Story::request(json!([{"type": "user.interrupt", "session_thread_id": "sthr_other"}]))).contains("no such thread")
+    );
     let thread = story.state.thread.clone();
     story.send(json!([{"type": "user.interrupt", "session_thread_id": thread}]));
     for _ in 1..limits::PENDING_INTERRUPTS {

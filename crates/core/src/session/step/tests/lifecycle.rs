@@ -108,7 +108,11 @@ fn a_session_that_was_set_aside_can_be_archived() {
     assert_eq!(story.told(), "result! user.interrupt terminated");
     assert_eq!(story.state.status().as_str(), "terminated");
     assert!(!story.state.is_unfinished());
-    let ends: Vec<_> = story.records.iter().filter_map(|record| if let RecordBody::CallSettled { outcome, .. } = &record.body { Some(outcome.end) } else { None }).collect();
+    let ends: Vec<_> = story
+        .records
+        .iter()
+        .filter_map(|record| if let RecordBody::CallSettled { outcome, .. } = &record.body { Some(outcome.end) } else { None })
+        .collect();
     assert_eq!(ends, [crate::call::CallEnd::NotRun, crate::call::CallEnd::OutcomeUnknown]);
 
     let mut asking = Story::new();

@@ -150,5 +150,9 @@ fn arguments_survive_being_stored_to_the_last_bit() {
 }
 
 fn ends(story: &Story) -> Vec<CallEnd> {
-    story.records.iter().filter_map(|record| if let RecordBody::CallSettled { outcome, .. } = &record.body { Some(outcome.end) } else { None }).collect()
+    story
+        .records
+        .iter()
+        .filter_map(|record| if let RecordBody::CallSettled { outcome, .. } = &record.body { Some(outcome.end) } else { None })
+        .collect()
 }

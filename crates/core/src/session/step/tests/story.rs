@@ -55,7 +55,16 @@ impl Story {
         let agent = Arc::new(SessionAgent::new(AgentId::mint(&mut ids), 1, body));
         let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent, title: None, metadata: Metadata::new() };
         let first = create(created, Vec::new(), &Principal::System, Now { at: Timestamp(1_000_000), seed: 1 }).unwrap();
-        let mut story = Self { state: first.state.clone(), records: Vec::new(), echo: Vec::new(), events: Vec::new(), effects: Vec::new(), context: Context::default(), ids, at: 1_000_000 };
+        let mut story = Self {
+            state: first.state.clone(),
+            records: Vec::new(),
+            echo: Vec::new(),
+            events: Vec::new(),
+            effects: Vec::new(),
+            context: Context::default(),
+            ids,
+            at: 1_000_000,
+        };
         story.take(first);
         story
     }
@@ -230,7 +239,10 @@ pub(super) fn text(words: &str) -> (BlockKind, Value) {
 
 pub(super) fn call(name: &str, complete: bool) -> (BlockKind, Value) {
     let (id, input) = (format!("toolu_{name}"), json!({"command": "ls"}));
-    (BlockKind::ToolCall { id: id.clone(), name: name.into(), input: input.clone(), complete }, json!({"type": "tool_use", "id": id, "name": name, "input": input}))
+    (
+        BlockKind::ToolCall { id: id.clone(), name: name.into(), input: input.clone(), complete },
+        json!({"type": "tool_use", "id": id, "name": name, "input": input}),
+    )
 }
 
 fn word(body: &EventBody) -> Option<String> {
@@ -241,7 +253,11 @@ fn word(body: &EventBody) -> Option<String> {
         StopReason::Refusal {} => "refused".to_owned(),
     };
     let word = match body {
-        EventBody::ThreadStatusRunning { .. } | EventBody::ThreadStatusIdle { .. } | EventBody::ThreadStatusRescheduled { .. } | EventBody::ThreadStatusTerminated { .. } | EventBody::SessionUsage { .. } => return None,
+        EventBody::ThreadStatusRunning { .. }
+        | EventBody::ThreadStatusIdle { .. }
+        | EventBody::ThreadStatusRescheduled { .. }
+        | EventBody::ThreadStatusTerminated { .. }
+        | EventBody::SessionUsage { .. } => return None,
         EventBody::SessionStatusIdle { stop_reason, .. } => idle(stop_reason),
         EventBody::ModelRequestStart {} => "[".to_owned(),
         EventBody::ModelRequestEnd { is_error, .. } => if *is_error { "!]" } else { "]" }.to_owned(),

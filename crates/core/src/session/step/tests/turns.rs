@@ -95,7 +95,13 @@ fn transient_failures_are_repeated_quietly_then_openly_then_not() {
 
 #[test]
 fn other_failures_end_the_turn_at_once() {
-    for kind in [ModelErrorKind::Authentication, ModelErrorKind::Billing, ModelErrorKind::Rejected, ModelErrorKind::ContextOverflow, ModelErrorKind::Cancelled] {
+    for kind in [
+        ModelErrorKind::Authentication,
+        ModelErrorKind::Billing,
+        ModelErrorKind::Rejected,
+        ModelErrorKind::ContextOverflow,
+        ModelErrorKind::Cancelled,
+    ] {
         let mut story = Story::new();
         story.message("hi").told();
         story.fails(kind);
@@ -108,9 +114,18 @@ fn no_wait_is_longer_than_its_limit() {
     let mut story = Story::new();
     story.message("hi");
     let crate::session::state::Phase::Requesting { effect, .. } = story.state.phase.clone() else { panic!() };
-    let error = crate::model::ModelError { kind: ModelErrorKind::RateLimited, message: String::new(), retry_after_ms: Some(u64::MAX), usage: crate::model::TokenUsage::default() };
+    let error = crate::model::ModelError {
+        kind: ModelErrorKind::RateLimited,
+        message: String::new(),
+        retry_after_ms: Some(u64::MAX),
+        usage: crate::model::TokenUsage::default(),
+    };
     story.happens(Input::ModelFailed { effect, error, delay_ms: u64::MAX });
-    let delays: Vec<u64> = story.records.iter().filter_map(|record| if let RecordBody::RetryScheduled { delay_ms, .. } = record.body { Some(delay_ms) } else { None }).collect();
+    let delays: Vec<u64> = story
+        .records
+        .iter()
+        .filter_map(|record| if let RecordBody::RetryScheduled { delay_ms, .. } = record.body { Some(delay_ms) } else { None })
+        .collect();
     assert_eq!(delays, [limits::MODEL_RETRY_DELAY_MS]);
 }
 
@@ -162,7 +177,9 @@ fn a_turn_has_only_so_many_steps() {
 
 #[test]
 fn mcp_servers_are_missed_at_every_turn() {
-    let mut story = Story::with(json!({"mcp_servers": [{"type": "url", "name": "far", "url": "https://far.test"}], "tools": [{"type": "mcp_toolset", "mcp_server_name": "far"}]}));
+    let mut story = Story::with(
+        json!({"mcp_servers": [{"type": "url", "name": "far", "url": "https://far.test"}], "tools": [{"type": "mcp_toolset", "mcp_server_name": "far"}]}),
+    );
     for _ in 0..2 {
         assert_eq!(story.message("hi").says("ok").told(), "user.message running error [ message ] idle");
     }
