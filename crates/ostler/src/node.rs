@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use ostler_models::{Anthropic, DemoModel, HttpTransport, HttpTransportConfig, Model, ProviderEndpoint, ProviderKind};
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::recovery;
+use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
 use ostler_sandbox::{SandboxSpec, Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
@@ -78,8 +78,10 @@ impl Node {
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
         let recovering = router.clone();
+        // An orderly end takes the file away.
+        let last = if bootstrap::access_file(&data_dir).exists() { LastEnd::Crash } else { LastEnd::Orderly };
         tokio::spawn(async move {
-            if let Err(error) = recovery::recover(recovering).await {
+            if let Err(error) = recovery::recover(recovering, last).await {
                 tracing::error!(%error, "unfinished sessions cannot be listed; restart the server to try again");
             }
         });

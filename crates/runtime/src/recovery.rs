@@ -13,8 +13,17 @@ use tokio::sync::Semaphore;
 use crate::limits;
 use crate::router::SessionRouter;
 
+/// How the last process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastEnd {
+    /// In order; taking its sessions up says nothing against them.
+    Orderly,
+    /// Not in order; each session it left in the middle may be why.
+    Crash,
+}
+
 /// Takes up every unfinished session; returns when the last one was started.
-pub async fn recover(router: SessionRouter) -> Result<usize, StoreError> {
+pub async fn recover(router: SessionRouter, last: LastEnd) -> Result<usize, StoreError> {
     let deps = Arc::clone(router.deps());
     let open = deps.store.unfinished_sessions(&Scope::System(SystemReason::Recovery)).await?;
     let count = open.len();
@@ -32,7 +41,7 @@ pub async fn recover(router: SessionRouter) -> Result<usize, StoreError> {
         let router = router.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(jitter)).await;
-            router.take_up(&id, place).await;
+            router.take_up(&id, place, last == LastEnd::Crash).await;
         });
     }
     Ok(count)

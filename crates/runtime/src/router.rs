@@ -275,7 +275,7 @@ impl SessionRouter {
             }
             Err(error) if error.is_panic() => {
                 tracing::error!(session = %id, "a session died and is taken up again");
-                self.take_up(&id, None).await;
+                self.take_up(&id, None, true).await;
             }
             Err(_) => {}
         }
@@ -306,13 +306,13 @@ impl SessionRouter {
         }
     }
 
-    /// Takes a session up that a process or an actor left in the middle of its work. The attempt is
-    /// on disk before it starts.
-    pub(crate) async fn take_up(&self, id: &SessionId, permit: Option<tokio::sync::OwnedSemaphorePermit>) {
+    /// Takes a session up that a process or an actor left in the middle of its work. After a death
+    /// the attempt is counted on disk before it starts.
+    pub(crate) async fn take_up(&self, id: &SessionId, permit: Option<tokio::sync::OwnedSemaphorePermit>, after_death: bool) {
         let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
         let store = &self.deps().store;
         let noted = async {
-            let deaths = store.note_recovery(&scope, id).await?;
+            let deaths = if after_death { store.note_recovery(&scope, id).await? } else { 0 };
             Ok::<_, StoreError>((deaths, store.session(&scope, id).await?))
         };
         match noted.await {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ostler_core::call::CallEnd;
 use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
-use ostler_core::ids::{EffectId, EventId, SessionId};
+use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId};
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::record::RecordBody;
@@ -67,6 +67,8 @@ pub(crate) struct Actor {
     /// How to give up what is under way.
     models: HashMap<EffectId, CancellationToken>,
     calls: HashMap<EventId, CancellationToken>,
+    /// A sandbox is being started; a second one would end the first.
+    starting: bool,
     results: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     /// Held by a session that was taken up after a restart, until it got on.
     permit: Option<OwnedSemaphorePermit>,
@@ -87,6 +89,7 @@ impl Actor {
             link: Link::default(),
             models: HashMap::new(),
             calls: HashMap::new(),
+            starting: false,
             results: mpsc::channel(limits::SESSION_RESULTS),
             permit: None,
         }
@@ -136,7 +139,7 @@ impl Actor {
     }
 
     fn is_idle(&self) -> bool {
-        self.models.is_empty() && self.calls.is_empty() && !self.state.is_unfinished()
+        self.models.is_empty() && self.calls.is_empty() && !self.starting && !self.state.is_unfinished()
     }
 
     async fn command(&mut self, message: Message) -> Result<(), Exit> {
@@ -180,6 +183,9 @@ impl Actor {
                 Ok(()) => {
                     self.finished(&input);
                     self.follow_up(step, fresh).await;
+                    if let Input::SandboxStarted { incarnation } = &input {
+                        self.keep_or_end(incarnation).await;
+                    }
                     return Ok(());
                 }
                 Err(StoreError::Stale | StoreError::NotFound) => return Err(Exit::NotOurs),
@@ -223,6 +229,7 @@ impl Actor {
             Input::CallFinished { call, .. } | Input::CallNeverReceived { call, .. } | Input::CallLost { call, .. } => {
                 self.calls.remove(call);
             }
+            Input::SandboxStarted { .. } | Input::SandboxFailed { .. } => self.starting = false,
             _ => return,
         }
         self.permit = None;
@@ -262,7 +269,11 @@ impl Actor {
                 }
             }
             Effect::SetTimer { timer, until } => effects::set_timer(&self.deps, timer, until, results),
-            Effect::StartSandbox => effects::start_sandbox(&self.deps, &self.id, &self.link, results),
+            Effect::StartSandbox => {
+                if !std::mem::replace(&mut self.starting, true) {
+                    effects::start_sandbox(&self.deps, &self.id, &self.link, results);
+                }
+            }
             Effect::RunCall { call, incarnation } => {
                 if let Some(call) = self.state.call(&call).cloned() {
                     let cancel = CancellationToken::new();
@@ -275,6 +286,14 @@ impl Actor {
                     cancel.cancel();
                 }
             }
+        }
+    }
+
+    /// A sandbox that came too late, after the session was archived or set aside, is not left alone.
+    async fn keep_or_end(&mut self, incarnation: &IncarnationId) {
+        if self.state.sandbox.as_ref() != Some(incarnation) {
+            effects::forget(&self.link, incarnation).await;
+            self.end_sandbox();
         }
     }
 

@@ -193,9 +193,10 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
         Ok(Err(CallError::Refused(why))) => {
             Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) }
         }
+        // A connection of this server cannot speak for what the last server sent.
         Ok(Err(CallError::NeverReceived)) => {
             forget(link, &incarnation).await;
-            lost(true)
+            lost(fresh)
         }
         Ok(Err(CallError::Lost)) => {
             forget(link, &incarnation).await;
@@ -234,7 +235,8 @@ async fn reach(deps: &Deps, session: &SessionId, link: &Link, incarnation: &Inca
     Ok(alive)
 }
 
-async fn forget(link: &Link, incarnation: &IncarnationId) {
+/// The way to a life that is over, or of no use.
+pub(crate) async fn forget(link: &Link, incarnation: &IncarnationId) {
     let mut known = link.lock().await;
     if known.as_ref().is_some_and(|(life, _)| life == incarnation) {
         *known = None;

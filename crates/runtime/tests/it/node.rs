@@ -12,7 +12,7 @@ use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
 use ostler_models::{Anthropic, HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, Secret};
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::recovery::recover;
+use ostler_runtime::recovery::{LastEnd, recover};
 use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
@@ -156,7 +156,7 @@ impl Node {
         self.router.stop().await;
         let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes).await;
         (self.store, self.router) = (store, router);
-        recover(self.router.clone()).await.unwrap();
+        recover(self.router.clone(), LastEnd::Orderly).await.unwrap();
     }
 
     pub(crate) async fn session(&self, tools: Value) -> SessionId {
