@@ -80,7 +80,7 @@ mod tests {
         let top = base.path().join("top");
         fs::create_dir_all(top.join("locked/inner")).unwrap();
         fs::write(top.join("locked/inner/file"), "x").unwrap();
-        fs::set_permissions(top.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
         symlink(outside.path(), top.join("out")).unwrap();
         symlink(outside.path().join("kept"), top.join("erase-1")).unwrap();
         let mut deep = open(&top, DIRECTORY, Mode::empty()).unwrap();

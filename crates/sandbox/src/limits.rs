@@ -26,6 +26,10 @@ pub const MAX_SETUP_REPORT: usize = 16 << 10;
 pub const SPAWNER_ANSWER: Duration = Duration::from_secs(25);
 /// How long the server waits for a started spawner to be ready.
 pub const SPAWNER_START: Duration = Duration::from_secs(15);
+/// Attempts to reach a spawner that ends while it is asked.
+pub const SPAWNER_ATTEMPTS: u32 = 5;
+/// The wait between two such attempts.
+pub const SPAWNER_RETRY: Duration = Duration::from_millis(50);
 /// How long the server waits for an init to answer its hello.
 pub const INIT_ANSWER: Duration = Duration::from_secs(15);
 /// Attempts to reach an init whose connection broke, before it counts as unreachable.
@@ -40,6 +44,10 @@ pub const SANDBOXES: usize = 4_096;
 pub const IDS_PER_SANDBOX: u32 = 65_536;
 /// Calls that one init runs at once, counting those whose background processes live on.
 pub const LIVE_CALLS: usize = 128;
+/// The fewest open files of a process, whatever is asked for: init waits on as many.
+pub const LEAST_OPEN_FILES: u64 = 256;
+/// The fewest processes of a sandbox, whatever is asked for.
+pub const LEAST_PROCESSES: u64 = 16;
 /// Call ids that one init remembers in its life.
 pub const REMEMBERED_CALLS: usize = 200_000;
 /// Processes killed in one round, so that init stays responsive under a fork bomb.
@@ -47,7 +55,7 @@ pub const KILLS_PER_ROUND: usize = 4_096;
 /// The pause between two rounds of killing.
 pub const KILL_PAUSE: Duration = Duration::from_millis(5);
 /// How long a supervisor may take to end its call before init ends both.
-pub const SUPERVISOR_GRACE: Duration = Duration::from_secs(10);
+pub const SUPERVISOR_GRACE: Duration = Duration::from_secs(5);
 
 /// The time of a bash call that names none.
 pub const BASH_TIMEOUT_MS: u64 = 120_000;

@@ -108,9 +108,10 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Adds attributes to the mount that the descriptor stands for.
+/// Adds attributes to the mount that the descriptor stands for, and cuts it off from what is
+/// mounted elsewhere later.
 pub(crate) fn set_mount_attributes(mount: &impl AsFd, set: u64, recursive: bool) -> io::Result<()> {
-    let attributes = MountAttr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = MountAttr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let deep = if recursive { libc::AT_RECURSIVE } else { 0 };
     let flags = libc::c_long::from(libc::AT_EMPTY_PATH | deep);
     let fd = libc::c_long::from(mount.as_fd().as_raw_fd());
@@ -228,6 +229,13 @@ pub(crate) fn limit(resource: nix::sys::resource::Resource, most: u64) -> io::Re
     let (_, hard) = nix::sys::resource::getrlimit(resource)?;
     let most = most.min(hard);
     nix::sys::resource::setrlimit(resource, most, most)?;
+    Ok(())
+}
+
+/// Lets this process open as many files as it may at most.
+pub(crate) fn raise_open_files() -> io::Result<()> {
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(())
 }
 

@@ -2,22 +2,25 @@ __ostler_state=/run/ostler/state
 __ostler_save() {
   local __ostler_name __ostler_kind __ostler_line
   {
-    for __ostler_name in $(compgen -v); do
+    # Lists go through files: a subshell for each would cost more than all the rest.
+    compgen -v >|"$__ostler_state.$$.names"
+    while read -r __ostler_name; do
       case $__ostler_name in
         __ostler_*|BASH*|EUID|PPID|UID|SHELLOPTS|FUNCNAME|GROUPS|DIRSTACK|LINENO|RANDOM|SRANDOM|SECONDS|PIPESTATUS|HISTCMD|EPOCH*|COMP_*|OPTIND|OPTERR|PWD|SHLVL|_|IFS) ;;
         *) declare -p "$__ostler_name" ;;
       esac
-    done
+    done <"$__ostler_state.$$.names"
     printf 'IFS=%q\n' "$__ostler_ifs"
+    declare -F >|"$__ostler_state.$$.names"
     while read -r __ostler_line __ostler_kind __ostler_name; do
       case $__ostler_name in
         __ostler_*) ;;
         *) declare -f "$__ostler_name"; [[ $__ostler_kind == *x* ]] && printf 'export -f %q\n' "$__ostler_name" ;;
       esac
-    done < <(declare -F)
+    done <"$__ostler_state.$$.names"
     shopt -p
     alias -p
-    printf 'umask %s\n' "$(umask)"
+    umask -p
     printf 'cd -- %q || cd /workspace\n' "$PWD"
     [[ ${OLDPWD-} ]] && printf 'OLDPWD=%q\n' "$OLDPWD"
     __ostler_line=
@@ -27,7 +30,7 @@ __ostler_save() {
       esac
     done
     printf '__ostler_set=%q\n' "$__ostler_line"
-  } >|"$__ostler_state.$$" && command mv -f -- "$__ostler_state.$$" "$__ostler_state"
+  } >|"$__ostler_state.$$" && : >|"$__ostler_state.$$.whole"
 }
 __ostler_set=
 if [[ -f $__ostler_state ]]; then

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
 
 use crate::sys;
 use crate::{layout, limits};
@@ -34,6 +35,20 @@ pub(super) fn tidy_state(restart: bool) {
     let sound = fs::symlink_metadata(layout::SHELL_STATE).is_ok_and(|meta| meta.is_file() && meta.len() <= limits::SHELL_STATE_BYTES);
     if restart || !sound {
         let _ = fs::remove_file(layout::SHELL_STATE);
+    }
+}
+
+/// Puts the state that a shell left in the place of the last one, if it is whole, and removes what
+/// else it left. Done here because bash would need another program for it.
+pub(super) fn adopt_state(shell: Pid) {
+    let next = format!("{}.{shell}", layout::SHELL_STATE);
+    let whole = format!("{next}.whole");
+    if fs::symlink_metadata(&whole).is_ok() {
+        // Without it, the next call starts from the last state: the disk may be full.
+        let _ = fs::rename(&next, layout::SHELL_STATE);
+    }
+    for left in [whole, format!("{next}.names"), next] {
+        let _ = fs::remove_file(left);
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call);
             let (end, note) = supervisor.attend(&mut output);
+            shell::adopt_state(supervisor.shell);
             let text = output.finish(kept, &job.call, note.as_deref());
             let outcome = CallOutcome::text(text, note.is_some(), end);
             settle(kept, &job.call, &outcome, &control);

@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
 
 use crate::layout::{AGENT_ID, WORKSPACE};
 use crate::spec::{IdMapping, SandboxSpec};
-use crate::sys;
+use crate::{limits, sys};
 
 /// Becomes the root of the user namespace, which owns what is mounted there. An ordinary user has
 /// no second id and stays who it is, with the namespace's capabilities.
@@ -27,10 +27,12 @@ pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
     const MESSAGE_QUEUE_BYTES: u64 = 819_200;
     const LOCKED_BYTES: u64 = 64 << 10;
     const PENDING_SIGNALS: u64 = 4_096;
+    // Of no byte, a dump would still be piped to the host's handler; of one byte, it is not.
+    const NO_CORE: u64 = 1;
     for (resource, most) in [
-        (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_NOFILE, spec.max_open_files),
-        (Resource::RLIMIT_NPROC, spec.max_processes),
+        (Resource::RLIMIT_CORE, NO_CORE),
+        (Resource::RLIMIT_NOFILE, spec.max_open_files.max(limits::LEAST_OPEN_FILES)),
+        (Resource::RLIMIT_NPROC, spec.max_processes.max(limits::LEAST_PROCESSES)),
         (Resource::RLIMIT_FSIZE, spec.max_file_bytes),
         (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
         (Resource::RLIMIT_MSGQUEUE, MESSAGE_QUEUE_BYTES),

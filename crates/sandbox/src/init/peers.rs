@@ -144,7 +144,8 @@ impl Init {
                 }
             }
             let late = !server.peer.greeted && Instant::now() >= server.peer.since + limits::HELLO_DEADLINE;
-            !late && !(server.peer.leaving && server.peer.is_idle())
+            let done = server.peer.leaving && server.peer.is_idle();
+            !(late || done)
         });
     }
 }

@@ -240,4 +240,78 @@ mod tests {
         let (later, _) = cancel("sevt_3");
         assert_eq!(*calls.wait_for(&later, &message).0.borrow(), Some(Err(CallError::NeverReceived)));
     }
+
+    /// An init that says what it is told to.
+    struct Scripted {
+        dir: tempfile::TempDir,
+        listener: tokio::net::UnixListener,
+    }
+
+    impl Scripted {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(crate::layout::SECRET), "secret").unwrap();
+            std::fs::create_dir(dir.path().join(crate::layout::RESULTS)).unwrap();
+            std::fs::write(dir.path().join(crate::layout::RESULTS).join(crate::layout::LIFE), "inc_1").unwrap();
+            let listener = tokio::net::UnixListener::bind(dir.path().join(crate::layout::INIT_SOCKET)).unwrap();
+            Self { dir, listener }
+        }
+
+        fn address(&self) -> Address {
+            Address { dir: self.dir.path().into(), incarnation: "inc_1".parse().unwrap(), epoch: 1 }
+        }
+
+        async fn greeted(&self) -> tokio::net::UnixStream {
+            let (mut stream, _) = self.listener.accept().await.unwrap();
+            assert!(matches!(heard(&mut stream).await, ToInit::Hello { version: 1, epoch: 1, .. }));
+            let welcome = crate::protocol::init::FromInit::Welcome { version: 1, incarnation: "inc_1".parse().unwrap(), calls: Vec::new() };
+            super::super::wire::send(&mut stream, &welcome).await.unwrap();
+            stream
+        }
+    }
+
+    async fn heard(stream: &mut tokio::net::UnixStream) -> ToInit {
+        super::super::wire::Incoming::new(stream).next().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_mended_and_what_is_open_is_asked_again() {
+        let init = Scripted::new();
+        let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
+        let connection = connection.unwrap();
+        let call = CallRequest { id: "sevt_1".parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+        let outcome = CallOutcome::text("done", false, CallEnd::Finished);
+        let script = async {
+            let first = heard(&mut stream).await;
+            drop(stream);
+            let mut again = init.greeted().await;
+            assert_eq!(heard(&mut again).await, first);
+            let finished = crate::protocol::init::FromInit::Finished { call_id: call.id.clone(), outcome: outcome.clone() };
+            super::super::wire::send(&mut again, &finished).await.unwrap();
+            again
+        };
+        let (result, _open) = tokio::join!(connection.run(&call), script);
+        assert_eq!(result, Ok(outcome));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_init_noted_is_lost_with_it_and_one_that_it_did_not_was_never_received() {
+        for (noted, verdict) in [(true, CallError::Lost), (false, CallError::NeverReceived)] {
+            let init = Scripted::new();
+            let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
+            let connection = connection.unwrap();
+            let call = CallRequest { id: "sevt_1".parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+            let script = async {
+                heard(&mut stream).await;
+                if noted {
+                    std::fs::write(init.dir.path().join(crate::layout::RESULTS).join("sevt_1"), "").unwrap();
+                }
+                let Scripted { dir, listener } = init;
+                drop((listener, stream));
+                dir
+            };
+            let (result, _dir) = tokio::join!(connection.run(&call), script);
+            assert_eq!(result, Err(verdict));
+        }
+    }
 }

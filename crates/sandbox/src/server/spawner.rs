@@ -2,10 +2,11 @@
 //! is alive.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
@@ -35,25 +36,41 @@ impl Spawner {
 
     /// Asks the living spawner, or one that is started for it.
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, SandboxError> {
-        let talk = |source| SandboxError::Talk { peer: PEER, source };
         let _turn = self.requests.acquire().await.map_err(|error| talk(io::Error::other(error)))?;
-        let stream = match wire::connect(&self.dir, layout::SPAWNER_SOCKET).await {
-            Ok(stream) => stream,
-            Err(error) if wire::nobody_listens(&error) => {
-                self.start().await?;
-                wire::connect(&self.dir, layout::SPAWNER_SOCKET).await.map_err(talk)?
-            }
-            Err(error) => return Err(talk(error)),
+        let (mut incoming, mut writer) = self.reach().await?;
+        let exchange = async {
+            wire::send(&mut writer, request).await?;
+            incoming.next().await
         };
-        let exchange = timeout(limits::SPAWNER_ANSWER, exchange(stream, request)).await;
-        let answer = exchange.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)?;
-        match answer {
+        match timeout(limits::SPAWNER_ANSWER, exchange).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)? {
             Answer::Refused { layer, reason, remedy } => Err(SandboxError::Isolation { layer, reason, remedy }),
-            Answer::Welcome { version } if !protocol::speaks(version) => {
-                let reason = format!("it speaks version {version} and this server {VERSION}; end all sessions of that release and its spawner, then start again");
-                Err(SandboxError::Protocol { peer: PEER, reason })
-            }
             answer => Ok(answer),
+        }
+    }
+
+    /// A connection on which hello was said. A spawner may end at any time; nothing was asked yet,
+    /// so it is tried again.
+    async fn reach(&self) -> Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf), SandboxError> {
+        let mut attempt = 1;
+        loop {
+            let error = match timeout(limits::SPAWNER_ANSWER, greet(&self.dir)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok((incoming, writer, Answer::Welcome { version })) if protocol::speaks(version) => return Ok((incoming, writer)),
+                Ok((_, _, Answer::Refused { reason, remedy, .. })) => return Err(SandboxError::Protocol { peer: PEER, reason: format!("{reason}; {remedy}") }),
+                Ok((_, _, other)) => {
+                    let reason = format!("this server speaks version {VERSION} and it answered {other:?}; end all sessions of that release and its spawner, then start again");
+                    return Err(SandboxError::Protocol { peer: PEER, reason });
+                }
+                Err(error) => error,
+            };
+            let ending = wire::nobody_listens(&error) || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof);
+            if !ending || attempt == limits::SPAWNER_ATTEMPTS {
+                return Err(talk(error));
+            }
+            if attempt > 1 {
+                tokio::time::sleep(limits::SPAWNER_RETRY).await;
+            }
+            attempt += 1;
+            self.start().await?;
         }
     }
 
@@ -80,14 +97,14 @@ impl Spawner {
     }
 }
 
-async fn exchange(stream: tokio::net::UnixStream, request: &Request) -> io::Result<Answer> {
-    let (reader, mut writer) = stream.into_split();
+fn talk(source: io::Error) -> SandboxError {
+    SandboxError::Talk { peer: PEER, source }
+}
+
+async fn greet(dir: &Path) -> io::Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf, Answer)> {
+    let (reader, mut writer) = wire::connect(dir, layout::SPAWNER_SOCKET).await?.into_split();
     let mut incoming = Incoming::new(reader);
     wire::send(&mut writer, &Request::Hello { version: VERSION }).await?;
-    match incoming.next().await? {
-        Answer::Welcome { version } if protocol::speaks(version) => {}
-        other => return Ok(other),
-    }
-    wire::send(&mut writer, request).await?;
-    incoming.next().await
+    let answer = incoming.next().await?;
+    Ok((incoming, writer, answer))
 }

@@ -94,6 +94,7 @@ fn background(alone: Alone, launch: Launch, mut says: File) -> ! {
 fn detach(launch: &Launch) -> io::Result<Option<Flock<File>>> {
     nix::unistd::setsid()?;
     nix::unistd::chdir("/")?;
+    sys::raise_open_files()?;
     let file = |name: &str| OpenOptions::new().create(true).append(true).mode(0o600).open(launch.dir.join(name));
     let log = file(layout::SPAWNER_LOG)?;
     log.set_len(0)?;

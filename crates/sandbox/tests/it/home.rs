@@ -67,6 +67,21 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    /// A test that fails leaves no process behind.
+    fn drop(&mut self) {
+        use std::io::{Read, Write};
+        use std::os::fd::AsRawFd;
+        let Ok(opened) = std::fs::File::open(self.path()) else { return };
+        let Ok(mut stream) = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{}/spawner.sock", opened.as_raw_fd())) else { return };
+        for message in [json!({"type": "hello", "version": 1}), json!({"type": "shutdown"})] {
+            let _ = stream.write_all(&ostler_sandbox::protocol::frame::encode(&message).unwrap());
+        }
+        // The spawner closes the connection when it ends.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
 pub(crate) fn request(tool: &str, input: Value) -> CallRequest {
     CallRequest { id: call_id(), tool: tool.into(), input, timeout_ms: None }
 }

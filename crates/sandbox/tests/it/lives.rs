@@ -1,5 +1,6 @@
 //! Lives of sandboxes: they survive the server and the spawner, and end when they are told to.
 
+use ostler_sandbox::protocol::init::{FromInit, ToInit};
 use ostler_sandbox::{AttachError, CallError, SandboxError, SandboxSpec};
 
 use crate::home::{Home, bash, incarnation, session, sh, text};
@@ -26,7 +27,7 @@ async fn a_stopped_sandbox_has_no_process_left() {
     let home = Home::new().await;
     let (id, inside) = home.sandbox().await;
     let marker = format!("marker-{}", std::process::id());
-    sh(&inside, &format!("for i in 1 2 3; do (exec -a {marker} setsid sleep 600) & done; until [ $(pgrep -c -f ^{marker}) = 3 ]; do :; done")).await;
+    sh(&inside, &format!("for i in 1 2 3; do setsid bash -c 'exec -a {marker} sleep 600' & done; until [ $(pgrep -c -f ^{marker}) = 3 ]; do :; done")).await;
     let alive = || {
         let listed = std::fs::read_dir("/proc").unwrap().flatten();
         listed.filter(|entry| std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(&marker))).count()
@@ -148,4 +149,63 @@ async fn an_id_range_that_cannot_be_mapped_is_said_with_a_remedy() {
     let Err(SandboxError::Isolation { reason, .. }) = sandboxes.create(&session(), &incarnation(), &SandboxSpec::default()).await else { panic!("was created") };
     assert!(reason.contains("larger uid block"), "{reason}");
     sandboxes.shutdown().await.unwrap();
+}
+
+/// A server that speaks the protocol itself.
+struct Raw {
+    stream: std::os::unix::net::UnixStream,
+    decoder: ostler_sandbox::protocol::frame::Decoder,
+}
+
+impl Raw {
+    fn connect(directory: &std::path::Path, epoch: u64) -> Self {
+        use std::os::fd::AsRawFd;
+        let opened = std::fs::File::open(directory).unwrap();
+        let stream = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{}/init.sock", opened.as_raw_fd())).unwrap();
+        let mut raw = Self { stream, decoder: ostler_sandbox::protocol::frame::Decoder::default() };
+        let secret = std::fs::read_to_string(directory.join("secret")).unwrap();
+        raw.say(&ToInit::Hello { version: 1, secret, epoch });
+        assert!(matches!(raw.hear(), FromInit::Welcome { .. }));
+        raw
+    }
+
+    fn say(&mut self, message: &ToInit) {
+        use std::io::Write;
+        self.stream.write_all(&ostler_sandbox::protocol::frame::encode(message).unwrap()).unwrap();
+    }
+
+    fn hear(&mut self) -> FromInit {
+        use std::io::Read;
+        loop {
+            if let Some(message) = self.decoder.next(1 << 20).unwrap() {
+                return message;
+            }
+            let mut chunk = [0; 4096];
+            let count = self.stream.read(&mut chunk).unwrap();
+            assert!(count > 0, "init hung up");
+            self.decoder.push(&chunk[..count]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatch_after_its_lease_is_refused_and_a_result_can_be_fetched_again() {
+    let home = Home::new().await;
+    let (id, _) = home.sandbox().await;
+    let mut raw = Raw::connect(&home.path().join(id.as_str()), 1);
+    let call_id = crate::home::call_id();
+    let run = |deadline| ToInit::Run { call_id: call_id.clone(), tool: "bash".into(), input: serde_json::json!({"command": "echo x >> ran; cat ran"}), timeout_ms: None, lease_deadline_boot_ms: Some(deadline) };
+    raw.say(&run(1));
+    let FromInit::Refused { call_id: Some(refused), .. } = raw.hear() else { panic!("was not refused") };
+    assert_eq!(refused, call_id);
+    raw.say(&run(u64::MAX));
+    assert_eq!(raw.hear(), FromInit::Received { call_id: call_id.clone() });
+    let finished = raw.hear();
+    assert!(matches!(&finished, FromInit::Finished { outcome, .. } if text(outcome) == "x\n"), "{finished:?}");
+    raw.say(&ToInit::Fetch { call_id: call_id.clone() });
+    assert_eq!(raw.hear(), finished);
+    raw.say(&ToInit::Stop);
+    let gone = home.sandboxes.stop(&id).await;
+    assert!(gone.is_ok() && home.sandboxes.list().await.unwrap().is_empty());
+    home.end().await;
 }

@@ -8,3 +8,4 @@ mod home;
 mod lives;
 mod shell;
 mod tools;
+mod user;
