@@ -49,7 +49,7 @@ pub const CONTENT_BLOCKS: usize = 1_000;
 /// Inputs that wait for their turn in one session.
 pub const QUEUED_INPUTS: usize = 1_000;
 /// Bytes of all inputs that wait for their turn in one session.
-pub const QUEUED_BYTES: usize = 64 << 20;
+pub const QUEUED_BYTES: usize = 32 << 20;
 /// Interrupts that wait in one session until what they end is gone.
 pub const PENDING_INTERRUPTS: usize = 100;
 /// Characters of a deny message.

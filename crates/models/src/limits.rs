@@ -18,7 +18,7 @@ pub const POOL_IDLE_PER_HOST: usize = 32;
 /// Bytes of one event of a stream.
 pub const FRAME_BYTES: usize = 8 << 20;
 /// Bytes of one answer.
-pub const ANSWER_BYTES: usize = 64 << 20;
+pub const ANSWER_BYTES: usize = 32 << 20;
 /// Blocks of one answer.
 pub const BLOCKS_PER_ANSWER: usize = 1_024;
 /// Bytes read of the body of a failed request.

@@ -60,6 +60,11 @@ impl Node {
         let epoch = store.begin_epoch().await.context("beginning an epoch")?;
         let (key, new_key) = bootstrap::first_key(store.as_ref(), &ambient, &data_dir, settings.bootstrap_key.as_deref()).await?;
 
+        // An orderly end takes the file away; from here on, an end is orderly only if it says so.
+        let last = if bootstrap::access_file(&data_dir).exists() { LastEnd::Crash } else { LastEnd::Orderly };
+        let access = Access { url: format!("http://{}", reachable(address)), key };
+        bootstrap::write_access(&data_dir, &access)?;
+
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         let model = model(settings)?;
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), SandboxSpec::default()));
@@ -70,6 +75,7 @@ impl Node {
             sandboxes: backend,
             ambient: ambient.clone(),
             max_output_tokens: settings.max_output_tokens,
+            last,
         });
 
         let stop = CancellationToken::new();
@@ -78,16 +84,12 @@ impl Node {
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
         let recovering = router.clone();
-        // An orderly end takes the file away.
-        let last = if bootstrap::access_file(&data_dir).exists() { LastEnd::Crash } else { LastEnd::Orderly };
         tokio::spawn(async move {
-            if let Err(error) = recovery::recover(recovering, last).await {
+            if let Err(error) = recovery::recover(recovering).await {
                 tracing::error!(%error, "unfinished sessions cannot be listed; restart the server to try again");
             }
         });
 
-        let access = Access { url: format!("http://{}", reachable(address)), key };
-        bootstrap::write_access(&data_dir, &access)?;
         Ok(Self { access, new_key, demo: settings.provider.is_none(), data_dir, router, sandboxes, stop, server, _lock: lock })
     }
 
@@ -107,14 +109,15 @@ impl Node {
 
     /// Takes no more requests, lets sessions write what they have, ends. Sandboxes live on.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        // The file can be gone already; then nobody is misled either.
-        let _ = std::fs::remove_file(bootstrap::access_file(&self.data_dir));
         self.stop.cancel();
         self.router.stop().await;
-        match (&mut self.server).await {
+        let ended = match (&mut self.server).await {
             Ok(result) => result,
             Err(error) => Err(anyhow::Error::new(error).context("the HTTP server died")),
-        }
+        };
+        // Last, because it says that the end was orderly. It can be gone already; nobody is misled then.
+        let _ = std::fs::remove_file(bootstrap::access_file(&self.data_dir));
+        ended
     }
 }
 

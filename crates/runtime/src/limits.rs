@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Commands that wait for one session.
-pub const SESSION_INBOX: usize = 256;
+pub const SESSION_INBOX: usize = 64;
 /// Results of effects that wait for one session.
 pub const SESSION_RESULTS: usize = 256;
 /// How long an idle session stays awake.
@@ -30,6 +30,10 @@ pub const STORE_RETRY: Duration = Duration::from_secs(1);
 pub const CALL_GRACE: Duration = Duration::from_secs(60);
 /// The longest timeout of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a sandbox that does not answer is tried again before it is given up.
+pub const ATTACH_TRIES: u32 = 10;
+/// How long to wait between two tries.
+pub const ATTACH_PAUSE: Duration = Duration::from_secs(1);
 /// How long a sandbox may take to start.
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
 /// Free bytes below which no new turn starts, so that running ones can end.

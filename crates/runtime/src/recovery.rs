@@ -22,29 +22,61 @@ pub enum LastEnd {
     Crash,
 }
 
-/// Takes up every unfinished session; returns when the last one was started.
-pub async fn recover(router: SessionRouter, last: LastEnd) -> Result<usize, StoreError> {
+/// Takes up every unfinished session, then ends sandboxes that no session needs; returns when the
+/// last session was started.
+pub async fn recover(router: SessionRouter) -> Result<usize, StoreError> {
     let deps = Arc::clone(router.deps());
     let open = deps.store.unfinished_sessions(&Scope::System(SystemReason::Recovery)).await?;
     let count = open.len();
     if count > 0 {
         tracing::info!(count, "taking up sessions that were running");
     }
-    let places = Arc::new(Semaphore::new(limits::RECOVERING));
-    for id in in_turns(open) {
+    // One that was taken up before without getting on may be why the last process died. Those come
+    // last and one by one, so that they cannot bring others into disrepute.
+    let (suspects, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|session| session.recoveries > 0);
+    take_up(&router, in_turns(others), limits::RECOVERING).await;
+    take_up(&router, in_turns(suspects), 1).await;
+    end_leftovers(&router).await?;
+    Ok(count)
+}
+
+async fn take_up(router: &SessionRouter, sessions: Vec<SessionId>, at_once: usize) {
+    let deps = router.deps();
+    let places = Arc::new(Semaphore::new(at_once));
+    for id in sessions {
         let jitter = deps.ambient.random() % (limits::RECOVERY_JITTER_MS + 1);
         let place = tokio::select! {
-            () = deps.stopping.cancelled() => break,
+            () = deps.stopping.cancelled() => return,
             // A session that hangs gives up its place in favour of the others.
             place = tokio::time::timeout(limits::RECOVERY_HOLD, Arc::clone(&places).acquire_owned()) => place.ok().and_then(Result::ok),
         };
-        let router = router.clone();
+        let (router, after_death) = (router.clone(), deps.last == LastEnd::Crash);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(jitter)).await;
-            router.take_up(&id, place, last == LastEnd::Crash).await;
+            router.take_up(&id, place, after_death).await;
         });
     }
-    Ok(count)
+}
+
+/// Sandboxes of sessions that were deleted or archived while the last process died.
+async fn end_leftovers(router: &SessionRouter) -> Result<(), StoreError> {
+    let (deps, scope) = (router.deps(), Scope::System(SystemReason::Recovery));
+    let sandboxes = deps.sandboxes.list().await.unwrap_or_else(|why| {
+        tracing::error!(%why, "sandboxes cannot be listed; those that no session needs stay");
+        Vec::new()
+    });
+    for id in sandboxes {
+        let ended = match deps.store.session(&scope, &id).await? {
+            None => deps.sandboxes.remove(&id).await,
+            Some(row) if row.archived_at.is_some() => deps.sandboxes.stop(&id).await,
+            Some(_) => continue,
+        };
+        match ended {
+            Ok(()) => tracing::info!(session = %id, "ended what was left of a sandbox"),
+            Err(why) => tracing::error!(session = %id, %why, "a sandbox that no session needs cannot be ended"),
+        }
+    }
+    Ok(())
 }
 
 /// One of each workspace, then the second of each, and so on.

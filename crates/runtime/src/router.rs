@@ -2,6 +2,7 @@
 //! worked on one after the other; sessions do not wait for each other.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ostler_core::error::Refusal;
@@ -9,12 +10,13 @@ use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
 use ostler_core::resources::metadata::Metadata;
-use ostler_core::resources::session::{SessionAgent, SessionStatus, SessionUpdateParams};
-use ostler_core::scope::Scope;
+use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
+use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
+use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::step::{self, Input};
 use ostler_models::Model;
-use ostler_store::{Epoch, SessionRow, Store, StoreError};
+use ostler_store::{Epoch, SessionDeletion, SessionRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +25,8 @@ use crate::ambient::Ambient;
 use crate::error::RuntimeError;
 use crate::limits;
 use crate::sandbox::SandboxBackend;
-use crate::session::actor::{Actor, Answer, Begin, Exit, Message, needs_work};
+use crate::recovery::LastEnd;
+use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, needs_work};
 use crate::session::batch::{batch, json};
 use crate::session::deps::Deps;
 use crate::session::load::load;
@@ -44,6 +47,8 @@ pub struct RouterConfig {
     pub ambient: Ambient,
     /// The most tokens of one answer.
     pub max_output_tokens: u32,
+    /// How the last process ended.
+    pub last: LastEnd,
 }
 
 /// A session to be.
@@ -79,8 +84,8 @@ pub enum Command {
 pub struct Reply {
     /// The client's events with their ids.
     pub echo: Vec<Event>,
-    /// The session's row afterwards.
-    pub row: SessionRow,
+    /// The session's row afterwards; not for events that were sent.
+    pub row: Option<SessionRow>,
 }
 
 #[derive(Debug, Clone)]
@@ -118,6 +123,7 @@ impl SessionRouter {
             sandboxes: config.sandboxes,
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
+            last: config.last,
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
@@ -131,8 +137,18 @@ impl SessionRouter {
         self.shared.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs to its end what must not stop half-way because the client went away.
+    async fn whole<T: Send + 'static>(&self, work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static) -> Result<T, RuntimeError> {
+        self.shared.tasks.spawn(work).await.unwrap_or(Err(RuntimeError::SessionFailed))
+    }
+
     /// Creates a session and starts it if it comes with messages. It is on disk when this returns.
     pub async fn create(&self, scope: &Scope, new: NewSession) -> Result<SessionRow, RuntimeError> {
+        let (router, scope) = (self.clone(), scope.clone());
+        self.whole(async move { router.create_whole(&scope, new).await }).await
+    }
+
+    async fn create_whole(&self, scope: &Scope, new: NewSession) -> Result<SessionRow, RuntimeError> {
         let deps = self.deps();
         let Scope::Tenant(tenant) = scope else { return Err(StoreError::OutOfScope("a session belongs to a workspace").into()) };
         if deps.stopping.is_cancelled() {
@@ -185,34 +201,35 @@ impl SessionRouter {
         if matches!(&command, Command::Send(events) if events.iter().any(|event| matches!(event, ClientEvent::UserMessage { .. }))) {
             self.check_disk()?;
         }
+        let sends = matches!(command, Command::Send(_));
         let input = match command {
             Command::Send(events) => Input::Send { events, principal: scope.principal() },
             Command::Update(params) => Input::Update(params),
             Command::Archive => Input::Archive,
             Command::Retry => Input::Retry { principal: scope.principal() },
         };
-        let answer =
-            tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
-        let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
-        Ok(Reply { echo: answer.echo, row })
+        let answer = tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
+        if sends {
+            return Ok(Reply { echo: answer.echo, row: None });
+        }
+        // The command took effect: an error that invites to repeat it would be wrong now.
+        let row = self.deps().store.session(scope, session).await.map_err(|_| RuntimeError::SessionFailed)?;
+        Ok(Reply { echo: answer.echo, row: Some(row.ok_or_else(|| RuntimeError::no_session(session.as_str()))?) })
     }
 
     async fn ask(&self, scope: &Scope, session: &SessionId, input: Input) -> Result<Answer, RuntimeError> {
+        let (reply, answer) = oneshot::channel();
+        let mut message = Message { input, reply };
         loop {
             let handle = self.handle(scope, session).await?;
-            let (reply, answer) = oneshot::channel();
-            let message = Message { input: input.clone(), reply };
             // An actor that went to sleep in this moment took nothing; it is woken again.
-            if handle.inbox.send(message).await.is_err() {
-                self.drop_handle(session, &handle);
-                continue;
+            match handle.inbox.send(message).await {
+                Ok(()) => break,
+                Err(mpsc::error::SendError(back)) => message = back,
             }
-            return answer.await.unwrap_or(Err(if self.deps().stopping.is_cancelled() {
-                RuntimeError::Stopping
-            } else {
-                RuntimeError::SessionFailed
-            }));
+            self.drop_handle(session, &handle);
         }
+        answer.await.unwrap_or(Err(if self.deps().stopping.is_cancelled() { RuntimeError::Stopping } else { RuntimeError::SessionFailed }))
     }
 
     /// The way to a session's actor, awake afterwards. Foreign sessions are not found.
@@ -228,7 +245,10 @@ impl SessionRouter {
             };
         }
         let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
-        Ok(self.wake(&row, Begin::AsFound))
+        // A session that was left in the middle is counted before it is taken up, also when a client is
+        // quicker than the recovery.
+        let deaths = if needs_work(&row) && self.deps().last == LastEnd::Crash { self.deps().store.note_recovery(scope, session).await? } else { 0 };
+        Ok(self.wake(&row, Begin::TakenUp { deaths, permit: None }))
     }
 
     /// Starts the actor of a session unless it is awake.
@@ -253,10 +273,11 @@ impl SessionRouter {
         let life = tokio::spawn(async move {
             let loaded = match load(&deps, &session).await {
                 Ok(Some(loaded)) => loaded,
-                Ok(None) => return refuse_all(&mut inbox, &RuntimeError::no_session(session.as_str())),
+                Ok(None) => return (Exit::NotOurs, refuse_all(&mut inbox, &RuntimeError::no_session(session.as_str()))),
                 Err(error) => {
                     tracing::error!(%session, %error, "a session cannot be read");
-                    return refuse_all(&mut inbox, &RuntimeError::Store(error));
+                    let exit = if is_passing(&error) { Exit::Unreadable } else { Exit::Asleep };
+                    return (exit, refuse_all(&mut inbox, &RuntimeError::Store(error)));
                 }
             };
             let exit = Actor::new(deps, hub, loaded).run(&mut inbox, begin).await;
@@ -269,8 +290,11 @@ impl SessionRouter {
             Ok((Exit::Stopping, _)) => {}
             Ok((exit, mut inbox)) => {
                 self.hand_over(&id, &mut inbox).await;
-                if exit == Exit::NotOurs {
-                    self.clean_up(&id).await;
+                match exit {
+                    Exit::NotOurs => self.clean_up(&id).await,
+                    Exit::Unreadable => self.again_later(&id).await,
+                    Exit::Failed => self.take_up(&id, None, true).await,
+                    Exit::Asleep | Exit::Stopping => {}
                 }
             }
             Err(error) if error.is_panic() => {
@@ -281,20 +305,35 @@ impl SessionRouter {
         }
     }
 
-    /// A session that was deleted while its actor still worked may have started a sandbox meanwhile.
+    /// The store could not give the session just now.
+    async fn again_later(&self, id: &SessionId) {
+        tokio::select! {
+            () = self.deps().stopping.cancelled() => {}
+            () = tokio::time::sleep(limits::STORE_RETRY) => self.take_up(id, None, false).await,
+        }
+    }
+
+    /// The store says that the session is not where its actor left it. If it was deleted, a sandbox
+    /// may have been started meanwhile. If it is still ours, a commit landed that was reported as
+    /// failed: the journal is right, and is read again.
     async fn clean_up(&self, id: &SessionId) {
-        let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
-        if let Ok(Some(_)) = self.deps().store.deleted_session(&scope, id).await
-            && let Err(why) = self.deps().sandboxes.remove(id).await
-        {
-            tracing::error!(session = %id, %why, "the sandbox of a deleted session cannot be removed");
+        let (scope, deps) = (Scope::System(SystemReason::Recovery), self.deps());
+        match deps.store.session(&scope, id).await {
+            Ok(Some(row)) if row.epoch == deps.epoch => self.take_up(id, None, true).await,
+            Ok(None) => {
+                if let Err(why) = deps.sandboxes.remove(id).await {
+                    tracing::error!(session = %id, %why, "the sandbox of a deleted session cannot be removed");
+                }
+            }
+            Ok(Some(_)) => {}
+            Err(_) => self.again_later(id).await,
         }
     }
 
     /// Messages that came while the actor went to sleep go to the next one.
     async fn hand_over(&self, id: &SessionId, inbox: &mut mpsc::Receiver<Message>) {
-        while let Ok(message) = inbox.try_recv() {
-            let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
+        while let Some(message) = inbox.recv().await {
+            let scope = Scope::System(SystemReason::Recovery);
             match self.handle(&scope, id).await {
                 Ok(handle) => {
                     let _ = handle.inbox.send(message).await;
@@ -309,18 +348,36 @@ impl SessionRouter {
     /// Takes a session up that a process or an actor left in the middle of its work. After a death
     /// the attempt is counted on disk before it starts.
     pub(crate) async fn take_up(&self, id: &SessionId, permit: Option<tokio::sync::OwnedSemaphorePermit>, after_death: bool) {
-        let scope = Scope::System(ostler_core::scope::SystemReason::Recovery);
+        let scope = Scope::System(SystemReason::Recovery);
         let store = &self.deps().store;
-        let noted = async {
-            let deaths = if after_death { store.note_recovery(&scope, id).await? } else { 0 };
-            Ok::<_, StoreError>((deaths, store.session(&scope, id).await?))
-        };
-        match noted.await {
-            Ok((deaths, Some(row))) if needs_work(&row) => {
-                self.wake(&row, Begin::TakenUp { deaths, permit });
+        loop {
+            let noted = async {
+                let deaths = if after_death { store.note_recovery(&scope, id).await? } else { 0 };
+                Ok::<_, StoreError>((deaths, store.session(&scope, id).await?))
+            };
+            match noted.await {
+                // Even setting it aside failed: it is left alone until somebody asks for it.
+                Ok((deaths, _)) if deaths > DEATHS_BEFORE_SET_ASIDE + 1 => {
+                    tracing::error!(session = %id, deaths, "a session dies whatever is done; it is left alone");
+                    return;
+                }
+                Ok((deaths, Some(row))) if needs_work(&row) => {
+                    self.wake(&row, Begin::TakenUp { deaths, permit });
+                    return;
+                }
+                Ok(_) | Err(StoreError::NotFound) => return,
+                Err(error) if is_passing(&error) => {
+                    tracing::error!(session = %id, %error, "a session cannot be taken up; trying again");
+                    tokio::select! {
+                        () = self.deps().stopping.cancelled() => return,
+                        () = tokio::time::sleep(limits::STORE_RETRY) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(session = %id, %error, "a session cannot be taken up");
+                    return;
+                }
             }
-            Ok(_) => {}
-            Err(error) => tracing::error!(session = %id, %error, "a session cannot be taken up"),
         }
     }
 
@@ -334,23 +391,27 @@ impl SessionRouter {
 
     /// Deletes a session with all that hangs on it; refused while it runs.
     pub async fn delete(&self, scope: &Scope, session: &SessionId) -> Result<(), RuntimeError> {
+        let (router, scope, session) = (self.clone(), scope.clone(), session.clone());
+        self.whole(async move { router.delete_whole(&scope, &session).await }).await
+    }
+
+    async fn delete_whole(&self, scope: &Scope, session: &SessionId) -> Result<(), RuntimeError> {
         let deps = self.deps();
-        let row = deps.store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
-        if row.status == SessionStatus::Running.as_str() || row.status == SessionStatus::Rescheduling.as_str() {
-            return Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle").into());
-        }
-        // Nothing can start while this session's actor is gone and its row is archived or deleted:
-        // the store refuses appends to a deleted session.
-        if !deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now()).await? {
-            return Err(RuntimeError::no_session(session.as_str()));
+        match deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now()).await? {
+            SessionDeletion::Deleted => {}
+            SessionDeletion::NotFound => return Err(RuntimeError::no_session(session.as_str())),
+            SessionDeletion::Unfinished => {
+                return Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle").into());
+            }
         }
         let hub = hub(&mut self.maps(), session);
         hub.deleted(EventId::mint(&mut deps.ambient.ids()), deps.ambient.now());
         self.maps().actors.remove(session);
-        deps.sandboxes
-            .remove(session)
-            .await
-            .map_err(|why| RuntimeError::Store(StoreError::Unavailable(format!("the session is deleted, but its sandbox is not: {why}"))))
+        // The session is gone whatever comes of this; what is left over goes at the next start.
+        if let Err(why) = deps.sandboxes.remove(session).await {
+            tracing::error!(%session, %why, "the sandbox of a deleted session cannot be removed now");
+        }
+        Ok(())
     }
 
     /// Follows a session from a position on, or from now on.
@@ -408,11 +469,12 @@ fn hub(maps: &mut Maps, id: &SessionId) -> Arc<Hub> {
     hub
 }
 
-fn refuse_all(inbox: &mut mpsc::Receiver<Message>, error: &RuntimeError) -> (Exit, mpsc::Receiver<Message>) {
+/// Answers everything that waits and closes the inbox.
+fn refuse_all(inbox: &mut mpsc::Receiver<Message>, error: &RuntimeError) -> mpsc::Receiver<Message> {
     inbox.close();
     while let Ok(message) = inbox.try_recv() {
         let _ = message.reply.send(Err(error.clone()));
     }
     let (_, empty) = mpsc::channel(1);
-    (Exit::NotOurs, std::mem::replace(inbox, empty))
+    std::mem::replace(inbox, empty)
 }

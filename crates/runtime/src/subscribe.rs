@@ -89,6 +89,8 @@ struct Open {
     kind: PreviewKind,
     /// The text so far of each of its content blocks.
     texts: Vec<String>,
+    /// The last committed position when it began.
+    after: u64,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +139,7 @@ impl Hub {
     pub(crate) fn preview_start(&self, event: EventId, kind: PreviewKind) {
         let mut inner = self.inner();
         let after = inner.position;
-        inner.open = Some(Open { event: event.clone(), kind, texts: Vec::new() });
+        inner.open = Some(Open { event: event.clone(), kind, texts: Vec::new(), after });
         let _ = self.live.send(Live::Start { event, kind, after });
     }
 
@@ -215,6 +217,8 @@ impl Follower {
         self.cursor = position;
         self.behind = behind;
         if !behind {
+            // What was committed since it began may be its end.
+            self.joined = self.joined.take().filter(|open| open.after >= position);
             self.join();
         }
     }
@@ -254,14 +258,10 @@ impl Follower {
             Ok(Some(events)) => {
                 self.behind = events.len() == limits::CATCH_UP_EVENTS;
                 self.pending.extend(events.iter().map(frame));
-                if let Some(last) = events.last() {
-                    // A preview that we joined belongs behind what was missed, unless it is over.
-                    if events.iter().any(|event| self.joined.as_ref().is_some_and(|open| open.event == event.id))
-                        || last.kind == "span.model_request_end"
-                    {
-                        self.joined = None;
-                    }
-                }
+                // A preview that we joined belongs behind what was missed, unless that holds its end.
+                let ended =
+                    |open: &Open| events.iter().any(|event| event.position > open.after && (event.id == open.event || event.kind == "span.model_request_end"));
+                self.joined = self.joined.take().filter(|open| !ended(open));
                 if !self.behind {
                     self.join();
                 }

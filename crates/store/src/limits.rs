@@ -31,7 +31,7 @@ pub const BATCH_RECORDS: usize = 4_096;
 pub const BATCH_EVENTS: usize = 4_096;
 
 /// Bytes of all bodies of one batch.
-pub const BATCH_BYTES: usize = 64 * 1024 * 1024;
+pub const BATCH_BYTES: usize = 256 * 1024 * 1024;
 
 /// Bytes of one document, snapshot or session text.
 pub const BODY_BYTES: usize = 64 * 1024 * 1024;

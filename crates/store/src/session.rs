@@ -70,6 +70,17 @@ pub struct SessionFilter {
     pub include_archived: bool,
 }
 
+/// What a deletion came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionDeletion {
+    /// It is gone.
+    Deleted,
+    /// There is none.
+    NotFound,
+    /// It has open work and stays.
+    Unfinished,
+}
+
 /// One page of sessions.
 pub type SessionPage = Page<SessionRow>;
 

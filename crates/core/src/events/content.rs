@@ -146,7 +146,7 @@ const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/w
 pub fn check(blocks: &[ContentBlock], place: Place) -> Result<(), Refusal> {
     for block in blocks {
         match block {
-            ContentBlock::Text { text } if text.is_empty() && place == Place::Message => {
+            ContentBlock::Text { text } if text.trim().is_empty() && place == Place::Message => {
                 return Err(Refusal::invalid("content: a text block is empty"));
             }
             ContentBlock::Text { .. } => {}

@@ -71,6 +71,9 @@ impl Answer {
         if message["type"] == "error" {
             return Err(from_stream_error(&message));
         }
+        if !message.is_object() {
+            return Err(nonsense("it is no object"));
+        }
         self.read_head(&message);
         self.read_stop(&message);
         let Value::Array(content) = message["content"].take() else {

@@ -62,15 +62,14 @@ async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> 
     let outcome = finish(&Client::new(node.access.clone())?, task, &mut render).await;
     let sandboxes = node.sandboxes().clone();
     node.stop().await?;
-    let (code, session) = outcome?;
-    if let Some(session) = session {
-        sandboxes.stop(&session).await.context("ending the sandbox")?;
+    if let Ok((_, Some(session))) = &outcome {
+        sandboxes.stop(session).await.context("ending the sandbox")?;
     }
     // Nobody is left to use the spawner, unless sandboxes of earlier sessions live on.
     if sandboxes.list().await.context("listing sandboxes")?.is_empty() {
         sandboxes.shutdown().await.context("ending the sandbox spawner")?;
     }
-    Ok(code)
+    outcome.map(|(code, _)| code)
 }
 
 /// Runs the task to its end. Ctrl-C interrupts the turn, a second one leaves.

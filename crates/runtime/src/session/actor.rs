@@ -47,8 +47,12 @@ pub(crate) struct Answer {
 pub(crate) enum Exit {
     /// Nothing is to be done for it.
     Asleep,
-    /// Another epoch owns the session, or it is deleted.
+    /// Another epoch owns the session, or it is deleted, or the journal is not where it was left.
     NotOurs,
+    /// What has to be written cannot be.
+    Failed,
+    /// The store could not give it just now.
+    Unreadable,
     /// The server stops.
     Stopping,
 }
@@ -106,7 +110,6 @@ impl Actor {
                 self.permit = permit;
                 Some(Input::Recovered)
             }
-            Begin::AsFound => self.state.is_unfinished().then_some(Input::Recovered),
             Begin::Created => {
                 for effect in effect::outstanding(&self.state) {
                     self.start(effect, true);
@@ -182,6 +185,10 @@ impl Actor {
             match self.commit(&step).await {
                 Ok(()) => {
                     self.finished(&input);
+                    // A result that changes nothing was journalled before and need not be kept.
+                    if let (Input::CallFinished { call, .. }, true) = (&input, step.records.is_empty() && !self.state.set_aside) {
+                        effects::acknowledge(&self.link, vec![call.clone()]);
+                    }
                     self.follow_up(step, fresh).await;
                     if let Input::SandboxStarted { incarnation } = &input {
                         self.keep_or_end(incarnation).await;
@@ -189,6 +196,10 @@ impl Actor {
                     return Ok(());
                 }
                 Err(StoreError::Stale | StoreError::NotFound) => return Err(Exit::NotOurs),
+                Err(error) if !is_passing(&error) => {
+                    tracing::error!(session = %self.id, %error, "a step cannot be written and never will");
+                    return Err(Exit::Failed);
+                }
                 Err(error) => {
                     tracing::error!(session = %self.id, %error, "cannot write; trying again");
                     tokio::select! {
@@ -336,15 +347,18 @@ impl Drop for Actor {
 pub(crate) enum Begin {
     /// The session was created just now; nothing of it was ever under way.
     Created,
-    /// Whatever there is; what was under way may have been begun by another.
-    AsFound,
-    /// What was under way is taken up after a restart or a death.
+    /// Whatever there is; what another had under way is taken up.
     TakenUp {
         /// How often it was taken up without getting on, this time included.
         deaths: u32,
         /// Its place among those taken up at once.
         permit: Option<OwnedSemaphorePermit>,
     },
+}
+
+/// Whether the same write or read may succeed later.
+pub(crate) fn is_passing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Full | StoreError::Unavailable(_))
 }
 
 /// Whether this row needs to be taken up.

@@ -10,6 +10,11 @@ use ostler_store::{RowUpdate, SessionBatch, StoreError, StoredEvent, StoredRecor
 
 use crate::view::View;
 
+// Whatever was accepted must fit into one batch later: a queue stands in a record and in events, an
+// answer up to four times (as it came, as it was understood, as a call, as an event).
+const _: () = assert!(ostler_store::limits::BATCH_BYTES >= 4 * ostler_core::limits::QUEUED_BYTES);
+const _: () = assert!(ostler_store::limits::BATCH_BYTES >= 6 * ostler_models::limits::ANSWER_BYTES);
+
 /// The batch of a step's records, which follow `after_seq` and whose events follow `after_position`.
 pub(crate) fn batch(
     session: &SessionId,

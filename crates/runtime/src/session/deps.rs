@@ -7,6 +7,7 @@ use ostler_store::{Epoch, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
+use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 
 /// Shared by all sessions of a node.
@@ -18,6 +19,7 @@ pub(crate) struct Deps {
     pub(crate) sandboxes: Arc<dyn SandboxBackend>,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
+    pub(crate) last: LastEnd,
     /// Fires when the server stops.
     pub(crate) stopping: CancellationToken,
 }

@@ -115,7 +115,9 @@ fn lost_model() -> ModelError {
 
 /// Waits until a point in time; the waiting itself is on the monotonic clock.
 pub(crate) fn set_timer(deps: &Arc<Deps>, timer: EffectId, until: Timestamp, results: Results) {
-    let micros = u64::try_from(until.micros_since(deps.ambient.now())).unwrap_or(0);
+    // Bounded, because the clock may have been in the future when the record was written.
+    let most = ostler_core::limits::MODEL_RETRY_DELAY_MS.saturating_mul(1_000);
+    let micros = u64::try_from(until.micros_since(deps.ambient.now())).unwrap_or(0).min(most);
     tokio::spawn(async move {
         tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
         let _ = results.send(Input::TimerFired { timer }).await;
@@ -215,6 +217,8 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
 async fn run_or_cancel(alive: &dyn SandboxLink, request: &CallRequest, cancel: &CancellationToken) -> Result<CallOutcome, CallError> {
     let mut run = std::pin::pin!(alive.run(request));
     tokio::select! {
+        // Given first, so that the cancel cannot overtake the call.
+        biased;
         outcome = &mut run => return outcome,
         () = cancel.cancelled() => {}
     }
@@ -230,7 +234,18 @@ async fn reach(deps: &Deps, session: &SessionId, link: &Link, incarnation: &Inca
     {
         return Ok(Arc::clone(alive));
     }
-    let alive = deps.sandboxes.attach(session, incarnation).await?;
+    let mut tries = 0;
+    let alive = loop {
+        match deps.sandboxes.attach(session, incarnation).await {
+            Ok(alive) => break alive,
+            Err(AttachFailure::Unreachable(why)) if tries < limits::ATTACH_TRIES => {
+                tries += 1;
+                tracing::warn!(%session, %why, tries, "a sandbox does not answer; trying again");
+                tokio::time::sleep(limits::ATTACH_PAUSE).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
     *known = Some((incarnation.clone(), Arc::clone(&alive)));
     Ok(alive)
 }

@@ -65,6 +65,10 @@ impl SandboxBackend for Shared {
         Ok(())
     }
 
+    async fn list(&self) -> Result<Vec<SessionId>, String> {
+        Ok(self.0.lives.lock().unwrap().keys().cloned().collect())
+    }
+
     async fn remove(&self, session: &SessionId) -> Result<(), String> {
         self.0.removed.lock().unwrap().insert(session.clone());
         self.stop(session).await
@@ -156,7 +160,7 @@ impl Node {
         self.router.stop().await;
         let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes).await;
         (self.store, self.router) = (store, router);
-        recover(self.router.clone(), LastEnd::Orderly).await.unwrap();
+        recover(self.router.clone()).await.unwrap();
     }
 
     pub(crate) async fn session(&self, tools: Value) -> SessionId {
@@ -203,6 +207,7 @@ async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandbo
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
+        last: LastEnd::Orderly,
     });
     (store, router)
 }

@@ -112,6 +112,18 @@ impl Sandboxes {
         }
     }
 
+    /// The sandboxes that have a directory, living or not.
+    pub async fn kept(&self) -> Result<Vec<SessionId>, SandboxError> {
+        let directory = |source| SandboxError::Directory { path: self.dir.display().to_string(), source };
+        let mut entries = tokio::fs::read_dir(&self.dir).await.map_err(directory)?;
+        let mut kept = Vec::new();
+        while let Some(entry) = entries.next_entry().await.map_err(directory)? {
+            // Other names are the spawner's own files.
+            kept.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
+        Ok(kept)
+    }
+
     /// Ends all sandboxes and the spawner. Their files stay. For tests and for uninstalling.
     pub async fn shutdown(&self) -> Result<(), SandboxError> {
         match self.spawner.ask(&Request::Shutdown).await? {

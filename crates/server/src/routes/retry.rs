@@ -23,5 +23,5 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = Session)))]
 async fn retry(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<Session>> {
     let reply = api.state.router.submit(&caller.scope, &id, Command::Retry).await?;
-    sessions::resource(&api, &reply.row)
+    sessions::updated(&api, reply)
 }

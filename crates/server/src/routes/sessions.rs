@@ -11,7 +11,8 @@ use ostler_core::resources::session::{
     AgentRef, Session, SessionAgent, SessionCreateParams, SessionStatus, SessionUpdateParams, check_create,
 };
 use ostler_core::time::Timestamp;
-use ostler_runtime::router::{Command, NewSession};
+use ostler_runtime::error::RuntimeError;
+use ostler_runtime::router::{Command, NewSession, Reply};
 use ostler_runtime::view::session_resource;
 use ostler_store::{Cursor, Direction, Order, SessionFilter, SessionRow};
 use serde::Serialize;
@@ -174,6 +175,10 @@ pub(super) fn resource(api: &Api, row: &SessionRow) -> ApiResult<Json<Session>> 
     Ok(Json(session_resource(row, api.now())?))
 }
 
+pub(super) fn updated(api: &Api, reply: Reply) -> ApiResult<Json<Session>> {
+    resource(api, &reply.row.ok_or(RuntimeError::SessionFailed)?)
+}
+
 /// Changes title, metadata or, while it is idle, tools of a session.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}", operation_id = "update_session", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session.")), request_body = SessionUpdateParams, responses((status = 200, body = Session)))]
@@ -184,7 +189,7 @@ async fn update(
     JsonBody(params): JsonBody<SessionUpdateParams>,
 ) -> ApiResult<Json<Session>> {
     let reply = api.state.router.submit(&caller.scope, &id, Command::Update(Box::new(params))).await?;
-    resource(&api, &reply.row)
+    updated(&api, reply)
 }
 
 /// Deletes a session with its history and its sandbox; refused while it runs.
@@ -200,5 +205,5 @@ async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = Session)))]
 async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<Session>> {
     let reply = api.state.router.submit(&caller.scope, &id, Command::Archive).await?;
-    resource(&api, &reply.row)
+    updated(&api, reply)
 }

@@ -46,6 +46,10 @@ impl SandboxBackend for NoSandboxes {
         Err(AttachFailure::Gone)
     }
 
+    async fn list(&self) -> Result<Vec<SessionId>, String> {
+        Ok(Vec::new())
+    }
+
     async fn stop(&self, _: &SessionId) -> Result<(), String> {
         Ok(())
     }
@@ -115,6 +119,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         sandboxes: Arc::new(NoSandboxes),
         ambient: ambient.clone(),
         max_output_tokens: 1_000,
+            last: ostler_runtime::recovery::LastEnd::Orderly,
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

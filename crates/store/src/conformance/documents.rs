@@ -4,7 +4,7 @@ use ostler_core::time::Timestamp;
 
 use super::fixtures::{agent, create, home, revised, row, stranger};
 use crate::{
-    Cursor, Document, DocumentDeletion, DocumentFilter, PageRequest, SessionRef, Store, StoreError, TimeRange,
+    Cursor, Document, DocumentDeletion, DocumentFilter, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange,
 };
 
 fn ids(rows: &[Document]) -> Vec<&str> {
@@ -130,7 +130,7 @@ pub async fn a_referenced_document_is_not_deleted(store: &dyn Store) {
     let unless = Some(SessionRef::Environment);
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::Referenced));
     assert!(store.document(&home, "environment", "env_one").await.unwrap().is_some());
-    assert_eq!(store.delete_session(&home, 1, &session.id, Timestamp(5)).await, Ok(true));
+    assert_eq!(store.delete_session(&home, 1, &session.id, Timestamp(5)).await, Ok(SessionDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::NotFound));
 }

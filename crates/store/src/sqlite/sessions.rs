@@ -8,7 +8,7 @@ use super::convert::{bounded, id, integer, optional_time, small, time, unsigned}
 use super::db::Db;
 use super::journal::{self, EncodedBatch};
 use super::listing::Listing;
-use crate::{Cursor, Epoch, Order, PageRequest, SessionFilter, SessionPage, SessionRow, StoreError, UnfinishedSession};
+use crate::{Cursor, Epoch, Order, PageRequest, SessionDeletion, SessionFilter, SessionPage, SessionRow, StoreError, UnfinishedSession};
 
 macro_rules! select {
     () => {
@@ -22,7 +22,7 @@ const GET: &str = scoped!(concat!(select!(), " WHERE id = ?1"));
 
 const NUMBER: &str = scoped!("SELECT number, last_position FROM sessions WHERE id = ?1");
 
-const OWNER: &str = scoped!("SELECT number, epoch, workspace_id FROM sessions WHERE id = ?1");
+const OWNER: &str = scoped!("SELECT number, epoch, workspace_id, unfinished FROM sessions WHERE id = ?1");
 
 const CLAIM: &str = scoped!("UPDATE sessions SET epoch = ?3 WHERE id = ?1 AND epoch <= ?3");
 
@@ -117,15 +117,18 @@ pub(super) fn delete(
     epoch: Epoch,
     id: &str,
     at: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<SessionDeletion, StoreError> {
     let owner = db.first(OWNER, params![id, workspace], |row| {
-        Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?))
+        Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
     })?;
-    let Some((number, owner, workspace)) = owner else {
-        return Ok(false);
+    let Some((number, owner, workspace, unfinished)) = owner else {
+        return Ok(SessionDeletion::NotFound);
     };
     if owner > epoch {
         return Err(StoreError::Stale);
+    }
+    if unfinished {
+        return Ok(SessionDeletion::Unfinished);
     }
     let (from, to) = journal::keys(number);
     db.execute("DELETE FROM records WHERE key BETWEEN ?1 AND ?2", params![from, to])?;
@@ -141,7 +144,7 @@ pub(super) fn delete(
         "INSERT INTO tombstones (id, workspace_id, deleted_at) VALUES (?1, ?2, ?3)",
         params![id, workspace, at.0],
     )?;
-    Ok(true)
+    Ok(SessionDeletion::Deleted)
 }
 
 pub(super) fn deleted(db: &Db<'_>, workspace: Option<&str>, id: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -9,7 +9,7 @@ use super::journal::EncodedBatch;
 use super::{SqliteStore, access, documents, journal, keys, sessions};
 use crate::{
     ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, Order, Page,
-    PageRequest, SessionBatch, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
+    PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
     StoredEvent, StoredRecord, UnfinishedSession,
 };
 
@@ -174,7 +174,7 @@ impl Store for SqliteStore {
         epoch: Epoch,
         id: &SessionId,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<SessionDeletion, StoreError> {
         let (workspace, id) = (access::workspace(scope)?, id.clone());
         self.write(move |db| sessions::delete(db, workspace.as_deref(), epoch, id.as_str(), at)).await
     }
