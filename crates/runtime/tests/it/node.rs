@@ -147,7 +147,7 @@ impl Node {
         };
         let model = ModelServer::start().await;
         let sandboxes = Arc::new(Sandboxes::default());
-        let (store, router) = open(dir.path(), &model, &sandboxes).await;
+        let (store, router) = open(dir.path(), &model, &sandboxes, LastEnd::Orderly).await;
         let Principal::ApiKey { id } = tenant.principal.clone() else { unreachable!() };
         let key = NewApiKey { id, sha256: [0; 32], name: "k".into(), created_at: Ambient::system().now() };
         let first = Bootstrap { organization: tenant.organization.clone(), workspace: tenant.workspace.clone(), key };
@@ -157,19 +157,23 @@ impl Node {
 
     /// Stops the node where it is and starts another one on the same data.
     pub(crate) async fn restart(&mut self) {
+        self.start_again(LastEnd::Orderly).await;
+    }
+
+    /// The same, but the new one takes it that the last one died.
+    pub(crate) async fn restart_after_death(&mut self) {
+        self.start_again(LastEnd::Crash).await;
+    }
+
+    async fn start_again(&mut self, last: LastEnd) {
         self.router.stop().await;
-        let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes).await;
+        let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes, last).await;
         (self.store, self.router) = (store, router);
         recover(self.router.clone()).await.unwrap();
     }
 
     pub(crate) async fn session(&self, tools: Value) -> SessionId {
-        let body = AgentBody::create(serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap()).unwrap();
-        let mut ids = Ambient::system().ids();
-        let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, body);
-        let new =
-            NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events: vec![] };
-        self.router.create(&self.scope, new).await.unwrap().id
+        self.router.create(&self.scope, new_session(tools, Vec::new())).await.unwrap().id
     }
 
     pub(crate) async fn send(&self, session: &SessionId, events: Value) -> Vec<String> {
@@ -194,7 +198,15 @@ impl Node {
     }
 }
 
-async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>) -> (Arc<SqliteStore>, SessionRouter) {
+/// A session to be, of an agent with these tools.
+pub(crate) fn new_session(tools: Value, events: Vec<client::ClientEvent>) -> NewSession {
+    let params = serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap();
+    let mut ids = Ambient::system().ids();
+    let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, AgentBody::create(params).unwrap());
+    NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events }
+}
+
+async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>, last: LastEnd) -> (Arc<SqliteStore>, SessionRouter) {
     let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
     let epoch = store.begin_epoch().await.unwrap();
     let endpoint =
@@ -207,7 +219,7 @@ async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandbo
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
-        last: LastEnd::Orderly,
+        last,
     });
     (store, router)
 }

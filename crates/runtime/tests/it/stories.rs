@@ -4,6 +4,7 @@ use ostler_core::ids::SessionId;
 use ostler_runtime::error::RuntimeError;
 use ostler_runtime::router::Command;
 use ostler_runtime::subscribe::StartAt;
+use ostler_store::Store as _;
 use serde_json::{Value, json};
 
 use crate::node::Node;
@@ -220,4 +221,80 @@ async fn neighbouring_texts_are_one_message_in_events_and_previews() {
         mine.filter_map(|event| event["delta"]["content"]["text"].as_str()).collect()
     };
     assert_eq!((deltas(0).as_str(), deltas(1).as_str()), ("one", "two"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_does_not_leave_half_a_session() {
+    let node = Node::start().await;
+    let script = serde_json::from_value(json!([{"type": "user.message", "content": [{"type": "text", "text": "SAY done"}]}])).unwrap();
+    let events = ostler_core::events::client::parse(script).unwrap();
+    let create = node.router.create(&node.scope, crate::node::new_session(toolset(), events));
+    // Polled once and dropped, as when a connection breaks.
+    assert!(futures::poll!(Box::pin(create)).is_pending());
+    let all = ostler_store::SessionFilter::default();
+    let id = loop {
+        let page = node.store.sessions(&node.scope, &all, ostler_store::Order::Descending, &ostler_store::PageRequest::first(10)).await.unwrap();
+        if let Some(row) = page.rows.first() {
+            break row.id.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut tail = node.follow(&id, StartAt::After(0)).await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "done");
+    assert!(tail.seen.iter().all(|event| event["is_error"] != true), "a fresh session has nothing to recover");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_never_gets_on_is_set_aside_until_a_retry() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "GATE g\nSAY at last").await;
+    tail.until("span.model_request_start").await;
+    for _ in 0..4 {
+        node.restart_after_death().await;
+        let mut tail = node.follow(&session, StartAt::After(0)).await;
+        // Every life begins with a record of its own.
+        let lives = |events: &[Value]| events.iter().filter(|event| event["type"] == "span.model_request_start").count();
+        let before = lives(&node.history(&session).await);
+        while lives(&tail.seen) < before {
+            tail.next().await;
+        }
+        if node.history(&session).await.iter().any(|event| event["type"] == "session.error") {
+            break;
+        }
+    }
+    let mut tail = node.follow(&session, StartAt::After(0)).await;
+    tail.until("session.error").await;
+    assert_eq!(tail.idle().await, "retries_exhausted");
+    let message = ostler_core::events::client::parse(serde_json::from_value(json!([{"type": "user.interrupt"}])).unwrap()).unwrap();
+    let refused = node.router.submit(&node.scope, &session, Command::Send(message)).await;
+    assert!(matches!(refused, Err(RuntimeError::Refused(_))), "{refused:?}");
+    node.model.open("g");
+    node.router.submit(&node.scope, &session, Command::Retry).await.unwrap();
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(said(&tail.seen), "at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orderly_restarts_say_nothing_against_a_session() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "GATE g\nSAY at last").await;
+    tail.until("span.model_request_start").await;
+    for _ in 0..6 {
+        node.restart().await;
+    }
+    node.model.open("g");
+    let mut tail = node.follow(&session, StartAt::After(0)).await;
+    assert_eq!(tail.idle().await, "end_turn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sandboxes_that_no_session_needs_are_ended_at_the_next_start() {
+    let mut node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}").await;
+    tail.idle().await;
+    // Deleted by a server that died before it came to the sandbox.
+    node.store.delete_session(&node.scope, u64::MAX >> 1, &session, ostler_core::time::Timestamp(1)).await.unwrap();
+    node.restart().await;
+    assert!(node.sandboxes.removed.lock().unwrap().contains(&session));
 }
