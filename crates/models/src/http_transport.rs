@@ -138,8 +138,8 @@ fn endpoint(provider: ProviderEndpoint) -> Result<Endpoint, TransportSetupError>
     let header = if provider.key.expose().is_empty() {
         None
     } else {
-        let mut value = HeaderValue::from_str(provider.key.expose())
-            .map_err(|_| TransportSetupError::Key { name: provider.name.clone() })?;
+        let mut value =
+            HeaderValue::from_str(provider.key.expose()).map_err(|_| TransportSetupError::Key { name: provider.name.clone() })?;
         value.set_sensitive(true);
         match provider.kind {
             ProviderKind::Anthropic => Some(("x-api-key", value)),
@@ -151,10 +151,7 @@ fn endpoint(provider: ProviderEndpoint) -> Result<Endpoint, TransportSetupError>
 #[async_trait]
 impl ModelTransport for HttpTransport {
     async fn send(&self, provider: &str, request: ProviderRequest) -> Result<ProviderResponse, TransportError> {
-        let endpoint = self
-            .endpoints
-            .get(provider)
-            .ok_or_else(|| TransportError::UnknownProvider { name: provider.to_owned() })?;
+        let endpoint = self.endpoints.get(provider).ok_or_else(|| TransportError::UnknownProvider { name: provider.to_owned() })?;
         let mut headers = request.headers;
         if let Some((name, value)) = &endpoint.header {
             headers.insert(*name, value.clone());
@@ -214,12 +211,7 @@ mod tests {
     use super::*;
 
     fn provider(base_url: &str, key: &str) -> ProviderEndpoint {
-        ProviderEndpoint {
-            name: "main".to_owned(),
-            base_url: base_url.to_owned(),
-            key: Secret::new(key),
-            kind: ProviderKind::Anthropic,
-        }
+        ProviderEndpoint { name: "main".to_owned(), base_url: base_url.to_owned(), key: Secret::new(key), kind: ProviderKind::Anthropic }
     }
 
     fn request() -> ProviderRequest {

@@ -19,7 +19,7 @@ use ostler_core::ids::{EventId, IdSource};
 use ostler_core::model::{ModelError, ModelRequest, ModelResponse};
 use tokio_util::sync::CancellationToken;
 
-pub use anthropic::{Anthropic, AnswerTimeouts};
+pub use anthropic::{AnswerTimeouts, Anthropic};
 pub use demo::DemoModel;
 pub use http_transport::{HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, TransportSetupError};
 pub use secret::Secret;

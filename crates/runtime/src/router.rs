@@ -9,9 +9,9 @@ use ostler_core::error::Refusal;
 use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
+use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
-use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::step::{self, Input};
@@ -24,8 +24,8 @@ use tokio_util::task::TaskTracker;
 use crate::ambient::Ambient;
 use crate::error::RuntimeError;
 use crate::limits;
-use crate::sandbox::SandboxBackend;
 use crate::recovery::LastEnd;
+use crate::sandbox::SandboxBackend;
 use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, needs_work};
 use crate::session::batch::{batch, json};
 use crate::session::deps::Deps;
@@ -138,7 +138,10 @@ impl SessionRouter {
     }
 
     /// Runs to its end what must not stop half-way because the client went away.
-    async fn whole<T: Send + 'static>(&self, work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static) -> Result<T, RuntimeError> {
+    async fn whole<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
         self.shared.tasks.spawn(work).await.unwrap_or(Err(RuntimeError::SessionFailed))
     }
 
@@ -208,7 +211,8 @@ impl SessionRouter {
             Command::Archive => Input::Archive,
             Command::Retry => Input::Retry { principal: scope.principal() },
         };
-        let answer = tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
+        let answer =
+            tokio::time::timeout(limits::COMMAND_TIMEOUT, self.ask(scope, session, input)).await.map_err(|_| RuntimeError::TimedOut)??;
         if sends {
             return Ok(Reply { echo: answer.echo, row: None });
         }
@@ -247,7 +251,8 @@ impl SessionRouter {
         let row = self.deps().store.session(scope, session).await?.ok_or_else(|| RuntimeError::no_session(session.as_str()))?;
         // A session that was left in the middle is counted before it is taken up, also when a client is
         // quicker than the recovery.
-        let deaths = if needs_work(&row) && self.deps().last == LastEnd::Crash { self.deps().store.note_recovery(scope, session).await? } else { 0 };
+        let deaths =
+            if needs_work(&row) && self.deps().last == LastEnd::Crash { self.deps().store.note_recovery(scope, session).await? } else { 0 };
         Ok(self.wake(&row, Begin::TakenUp { deaths, permit: None }))
     }
 

@@ -259,8 +259,11 @@ impl Follower {
                 self.behind = events.len() == limits::CATCH_UP_EVENTS;
                 self.pending.extend(events.iter().map(frame));
                 // A preview that we joined belongs behind what was missed, unless that holds its end.
-                let ended =
-                    |open: &Open| events.iter().any(|event| event.position > open.after && (event.id == open.event || event.kind == "span.model_request_end"));
+                let ended = |open: &Open| {
+                    events
+                        .iter()
+                        .any(|event| event.position > open.after && (event.id == open.event || event.kind == "span.model_request_end"))
+                };
                 self.joined = self.joined.take().filter(|open| !ended(open));
                 if !self.behind {
                     self.join();

@@ -30,7 +30,15 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, decoder: Decoder::default(), outgoing: Vec::new(), written: 0, since: Instant::now(), greeted: false, leaving: false })
+        Ok(Self {
+            stream,
+            decoder: Decoder::default(),
+            outgoing: Vec::new(),
+            written: 0,
+            since: Instant::now(),
+            greeted: false,
+            leaving: false,
+        })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -149,13 +149,6 @@ pub struct EventQuery {
 impl EventQuery {
     /// The first `limit` events after a position, oldest first.
     pub fn after(position: u64, limit: usize) -> Self {
-        Self {
-            after: Some(position),
-            before: None,
-            kinds: Vec::new(),
-            created: TimeRange::default(),
-            order: Order::Ascending,
-            limit,
-        }
+        Self { after: Some(position), before: None, kinds: Vec::new(), created: TimeRange::default(), order: Order::Ascending, limit }
     }
 }

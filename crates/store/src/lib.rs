@@ -69,24 +69,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn document(&self, scope: &Scope, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
 
     /// The content under a version: the current one or a kept one.
-    async fn document_version(
-        &self,
-        scope: &Scope,
-        kind: &str,
-        id: &str,
-        version: u64,
-    ) -> Result<Option<Document>, StoreError>;
+    async fn document_version(&self, scope: &Scope, kind: &str, id: &str, version: u64) -> Result<Option<Document>, StoreError>;
 
     /// Replaces a document whose lock is `expected_lock`; `doc.lock` must be one more. `false`:
     /// somebody was faster, or it is gone. With `keep_version` the content replaced stays readable
     /// under its version if the version changes.
-    async fn replace_document(
-        &self,
-        scope: &Scope,
-        doc: &Document,
-        expected_lock: u64,
-        keep_version: bool,
-    ) -> Result<bool, StoreError>;
+    async fn replace_document(&self, scope: &Scope, doc: &Document, expected_lock: u64, keep_version: bool) -> Result<bool, StoreError>;
 
     /// Deletes a document and its kept versions, `unless` a session refers to it.
     async fn delete_document(
@@ -98,44 +86,21 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<DocumentDeletion, StoreError>;
 
     /// Documents of a kind, newest first.
-    async fn documents(
-        &self,
-        scope: &Scope,
-        kind: &str,
-        filter: &DocumentFilter,
-        page: &PageRequest,
-    ) -> Result<Page<Document>, StoreError>;
+    async fn documents(&self, scope: &Scope, kind: &str, filter: &DocumentFilter, page: &PageRequest)
+    -> Result<Page<Document>, StoreError>;
 
     /// The current and the kept versions of a document, newest version first. Empty when unknown.
-    async fn document_versions(
-        &self,
-        scope: &Scope,
-        kind: &str,
-        id: &str,
-        page: &PageRequest,
-    ) -> Result<Page<Document>, StoreError>;
+    async fn document_versions(&self, scope: &Scope, kind: &str, id: &str, page: &PageRequest) -> Result<Page<Document>, StoreError>;
 
     /// Stores a session with its first batch (`after_seq` 0), owned by `epoch`. `Conflict` when
     /// the id is taken or was deleted.
-    async fn create_session(
-        &self,
-        scope: &Scope,
-        epoch: Epoch,
-        row: &SessionRow,
-        first: &SessionBatch,
-    ) -> Result<(), StoreError>;
+    async fn create_session(&self, scope: &Scope, epoch: Epoch, row: &SessionRow, first: &SessionBatch) -> Result<(), StoreError>;
 
     /// The row of a session.
     async fn session(&self, scope: &Scope, id: &SessionId) -> Result<Option<SessionRow>, StoreError>;
 
     /// Sessions by creation.
-    async fn sessions(
-        &self,
-        scope: &Scope,
-        filter: &SessionFilter,
-        order: Order,
-        page: &PageRequest,
-    ) -> Result<SessionPage, StoreError>;
+    async fn sessions(&self, scope: &Scope, filter: &SessionFilter, order: Order, page: &PageRequest) -> Result<SessionPage, StoreError>;
 
     /// Deletes a session and all that hangs on it, unless work is open in it; a tombstone without
     /// content stays. `Stale` when a later epoch owns it.
@@ -152,13 +117,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Takes a session over for `epoch` and reads what its state is folded from. A snapshot of
     /// another `snapshot_version` is ignored. `None`: unknown. `Stale` when a later epoch owns it.
-    async fn claim(
-        &self,
-        scope: &Scope,
-        epoch: Epoch,
-        id: &SessionId,
-        snapshot_version: u32,
-    ) -> Result<Option<Claimed>, StoreError>;
+    async fn claim(&self, scope: &Scope, epoch: Epoch, id: &SessionId, snapshot_version: u32) -> Result<Option<Claimed>, StoreError>;
 
     /// Appends one batch; returns after the commit. Batches of concurrent callers are committed
     /// together, and one that fails fails alone. `Stale` when another epoch owns the session or
@@ -171,25 +130,13 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Records after `after_seq` of the given kinds (empty: all), in order; see
     /// [`limits::RECORDS_READ`]. Empty when unknown.
-    async fn records(
-        &self,
-        id: &SessionId,
-        after_seq: u64,
-        kinds: &[&str],
-        limit: usize,
-    ) -> Result<Vec<StoredRecord>, StoreError>;
+    async fn records(&self, id: &SessionId, after_seq: u64, kinds: &[&str], limit: usize) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// Events of a session; `None` when it is unknown.
-    async fn events(
-        &self,
-        scope: &Scope,
-        id: &SessionId,
-        query: &EventQuery,
-    ) -> Result<Option<Vec<StoredEvent>>, StoreError>;
+    async fn events(&self, scope: &Scope, id: &SessionId, query: &EventQuery) -> Result<Option<Vec<StoredEvent>>, StoreError>;
 
     /// One event of a session.
-    async fn event(&self, scope: &Scope, id: &SessionId, event_id: &EventId)
-    -> Result<Option<StoredEvent>, StoreError>;
+    async fn event(&self, scope: &Scope, id: &SessionId, event_id: &EventId) -> Result<Option<StoredEvent>, StoreError>;
 
     /// The position of the last event, 0 without one; `None` when the session is unknown.
     async fn last_position(&self, scope: &Scope, id: &SessionId) -> Result<Option<u64>, StoreError>;

@@ -129,9 +129,7 @@ async fn carry(client: TcpStream, upstream: SocketAddr, rules: watch::Receiver<R
     let mut watching = rules.clone();
     let both = async {
         let up = copy(client_read, server_write, rules.clone(), |_| None);
-        let down = copy(server_read, client_write, rules.clone(), move |rules| {
-            [rules.cut_after, own_cut].into_iter().flatten().min()
-        });
+        let down = copy(server_read, client_write, rules.clone(), move |rules| [rules.cut_after, own_cut].into_iter().flatten().min());
         // A cut ends both directions, an ordinary end lets the other finish.
         tokio::try_join!(up, down)
     };

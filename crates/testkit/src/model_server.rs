@@ -129,7 +129,8 @@ mod tests {
         let script = "USAGE 1 2 3 4\nTHINK hm\nSAY a long enough text\nTOOL bash {\"command\": \"echo {{model}}\"}";
         let text = post(&server, &ask(script, true)).await.text().await.unwrap();
         let events = events(&text);
-        let kinds: Vec<_> = events.iter().filter(|e| e["type"] == "content_block_start").map(|e| e["content_block"]["type"].clone()).collect();
+        let kinds: Vec<_> =
+            events.iter().filter(|e| e["type"] == "content_block_start").map(|e| e["content_block"]["type"].clone()).collect();
         assert_eq!(kinds, ["thinking", "text", "tool_use"]);
         let join = |field: &str| events.iter().filter_map(|e| e["delta"][field].as_str()).collect::<String>();
         assert_eq!(join("text"), "a long enough text");
@@ -149,10 +150,10 @@ mod tests {
         let answer: Value = post(&server, &ask("just words", false)).await.json().await.unwrap();
         assert_eq!(answer["content"][0]["text"], "OK: just words");
         let mut over = ask("SAY hi", false);
-        over["messages"].as_array_mut().unwrap().extend([
-            json!({"role": "assistant", "content": "hi"}),
-            json!({"role": "user", "content": "plain"}),
-        ]);
+        over["messages"]
+            .as_array_mut()
+            .unwrap()
+            .extend([json!({"role": "assistant", "content": "hi"}), json!({"role": "user", "content": "plain"})]);
         let answer: Value = post(&server, &over).await.json().await.unwrap();
         assert_eq!(answer["content"][0]["text"], "DONE");
     }

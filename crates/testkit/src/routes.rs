@@ -117,7 +117,8 @@ fn failure(status: u16, message: &str, number: u64, retry_after: Option<&str>) -
 }
 
 fn readable(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let pair = |(name, value): (&header::HeaderName, &HeaderValue)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let pair =
+        |(name, value): (&header::HeaderName, &HeaderValue)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned());
     headers.iter().map(pair).collect()
 }
 

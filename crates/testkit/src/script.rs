@@ -132,9 +132,8 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Step>> {
     found.then_some(steps)
 }
 
-const WORDS: [&str; 14] = [
-    "SAY", "TOOL", "THINK", "GATE", "SLEEP", "DELAY", "CHUNK", "FAIL", "STOP", "USAGE", "DISCONNECT", "ERROR_EVENT", "STEP", "NONCE",
-];
+const WORDS: [&str; 14] =
+    ["SAY", "TOOL", "THINK", "GATE", "SLEEP", "DELAY", "CHUNK", "FAIL", "STOP", "USAGE", "DISCONNECT", "ERROR_EVENT", "STEP", "NONCE"];
 
 fn directive(line: &str) -> Option<(&'static str, &str)> {
     let line = line.trim_start_matches([' ', '\t', '>', '*', '-']).trim_end();
@@ -199,8 +198,12 @@ mod tests {
     #[test]
     fn calls_end_a_step_and_neighbours_share_one() {
         let script = "SAY a\nTOOL bash {\"command\": \"ls\"}\nTOOL read\nSAY b\nSTEP\n  > SAY c\\nd\n---\nSAY e";
-        let expected =
-            vec![vec![say("a"), tool("bash", "{\"command\": \"ls\"}"), tool("read", "{}")], vec![say("b")], vec![say("c\nd")], vec![say("e")]];
+        let expected = vec![
+            vec![say("a"), tool("bash", "{\"command\": \"ls\"}"), tool("read", "{}")],
+            vec![say("b")],
+            vec![say("c\nd")],
+            vec![say("e")],
+        ];
         assert_eq!(items(script), expected);
     }
 
@@ -214,7 +217,8 @@ mod tests {
 
     #[test]
     fn settings_of_a_step() {
-        let script = "SLEEP 0.5\nSLEEP 1\nDELAY 20\nCHUNK 3\nFAIL 429 2 7\nSTOP max_tokens\nUSAGE 1 2 3\nDISCONNECT\nERROR_EVENT\nGATE g\nSAY x";
+        let script =
+            "SLEEP 0.5\nSLEEP 1\nDELAY 20\nCHUNK 3\nFAIL 429 2 7\nSTOP max_tokens\nUSAGE 1 2 3\nDISCONNECT\nERROR_EVENT\nGATE g\nSAY x";
         let steps = parse(script).unwrap();
         let step = &steps[0];
         assert_eq!(steps.len(), 1);

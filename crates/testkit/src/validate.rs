@@ -193,7 +193,10 @@ mod tests {
             (json!([user, call(&["a", "a"]), answer(&["a"])]), "used twice"),
             (json!([user, call(&["a"]), {"role": "user", "content": [text, result]}]), "after other content"),
             (json!([user, {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}]}, user]), "signature"),
-            (json!([user, {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": "x"}]}, user]), "object input"),
+            (
+                json!([user, {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": "x"}]}, user]),
+                "object input",
+            ),
             (json!([marked]), "markers"),
         ] {
             let error = check(&request(messages.clone())).unwrap_err();

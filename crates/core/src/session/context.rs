@@ -90,7 +90,10 @@ impl Context {
     fn result(&mut self, call: &EventId, content: Vec<Value>, is_error: bool) {
         let Some(results) = &mut self.results else { return };
         let Some(index) = results.calls.iter().position(|(id, _)| id == call) else { return };
-        let content: Vec<Value> = content.into_iter().filter(|block| !block.get("text").and_then(Value::as_str).is_some_and(|text| text.trim().is_empty())).collect();
+        let content: Vec<Value> = content
+            .into_iter()
+            .filter(|block| !block.get("text").and_then(Value::as_str).is_some_and(|text| text.trim().is_empty()))
+            .collect();
         let mut block = json!({"type": "tool_result", "tool_use_id": results.calls[index].1, "is_error": is_error});
         if !content.is_empty() {
             block["content"] = Value::Array(content);

@@ -45,8 +45,7 @@ impl Block {
             Shape::Thinking => taken(&mut start, "thinking"),
             _ => String::new(),
         };
-        let mut block =
-            Self { index, event_id, shape, start, text: String::new(), input: String::new(), announced: false, closed: false };
+        let mut block = Self { index, event_id, shape, start, text: String::new(), input: String::new(), announced: false, closed: false };
         if shape != Shape::Text {
             block.announce(events);
         }

@@ -87,10 +87,9 @@ impl Anthropic {
                 answer.read_message(&body, events)
             }
             // A web site answers any path with a page; asking again would not change that.
-            "text/html" => Err(failure(
-                ModelErrorKind::Rejected,
-                "the model provider answered with a web page; check the provider's base_url",
-            )),
+            "text/html" => {
+                Err(failure(ModelErrorKind::Rejected, "the model provider answered with a web page; check the provider's base_url"))
+            }
             _ => self.stream(&mut response, answer, events).await,
         }
     }
@@ -130,11 +129,7 @@ impl Anthropic {
         }
     }
 
-    async fn whole_body(
-        &self,
-        response: &mut ProviderResponse,
-        events: &mut (dyn FnMut(ModelEvent) + Send),
-    ) -> Result<Bytes, ModelError> {
+    async fn whole_body(&self, response: &mut ProviderResponse, events: &mut (dyn FnMut(ModelEvent) + Send)) -> Result<Bytes, ModelError> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.next_chunk(response).await? {
             events(ModelEvent::Progress);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::frames::FrameDecoder;
-use super::{Anthropic, AnswerTimeouts, request};
+use super::{AnswerTimeouts, Anthropic, request};
 use crate::limits::BLOCKS_PER_ANSWER;
 use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
 use crate::{Model, ModelEvent, PreviewKind};
@@ -143,25 +143,34 @@ fn message(blocks: Vec<Vec<Value>>, reason: &str) -> Vec<Value> {
 fn rich() -> Vec<Value> {
     let mut events = message(
         vec![
-            block(0, json!({"type": "thinking", "thinking": "", "signature": ""}), &[
-                json!({"type": "thinking_delta", "thinking": "let "}),
-                json!({"type": "thinking_delta", "thinking": "me é"}),
-                json!({"type": "signature_delta", "signature": "c2ln"}),
-            ]),
+            block(
+                0,
+                json!({"type": "thinking", "thinking": "", "signature": ""}),
+                &[
+                    json!({"type": "thinking_delta", "thinking": "let "}),
+                    json!({"type": "thinking_delta", "thinking": "me é"}),
+                    json!({"type": "signature_delta", "signature": "c2ln"}),
+                ],
+            ),
             block(1, json!({"type": "redacted_thinking", "data": "xxx"}), &[]),
-            block(2, json!({"type": "text", "text": "", "new_field": [1]}), &[
-                text_delta("\n "),
-                text_delta("Hi 🦀"),
-                json!({"type": "citations_delta", "citation": {"cited_text": "c"}}),
-                json!({"type": "unknown_delta", "text": "dropped"}),
-                text_delta("!"),
-            ]),
+            block(
+                2,
+                json!({"type": "text", "text": "", "new_field": [1]}),
+                &[
+                    text_delta("\n "),
+                    text_delta("Hi 🦀"),
+                    json!({"type": "citations_delta", "citation": {"cited_text": "c"}}),
+                    json!({"type": "unknown_delta", "text": "dropped"}),
+                    text_delta("!"),
+                ],
+            ),
             block(3, tool("a"), &[input_delta(""), input_delta("{\"command\": \"l"), input_delta("s\"}")]),
             block(4, tool("b"), &[]),
-            block(5, json!({"type": "compaction", "content": ""}), &[
-                json!({"type": "compaction_delta", "content": "sum"}),
-                json!({"type": "compaction_delta", "content": "mary"}),
-            ]),
+            block(
+                5,
+                json!({"type": "compaction", "content": ""}),
+                &[json!({"type": "compaction_delta", "content": "sum"}), json!({"type": "compaction_delta", "content": "mary"})],
+            ),
             block(6, json!({"type": "text", "text": ""}), &[]),
         ],
         "tool_use",
@@ -457,10 +466,13 @@ mod over_http {
         let script = "THINK hm\nSAY hello you\nTOOL bash {\"command\": \"ls\"}";
         let answer = say(&model(server.base_url()), script, &mut |event| seen.push(event)).await.unwrap();
         assert_eq!((answer.blocks.len(), answer.stop), (3, ModelStop::ToolUse));
-        let kinds: Vec<_> = seen.iter().filter_map(|event| match event {
-            ModelEvent::BlockStarted { kind, event_id, .. } => Some((*kind, event_id.clone())),
-            _ => None,
-        }).collect();
+        let kinds: Vec<_> = seen
+            .iter()
+            .filter_map(|event| match event {
+                ModelEvent::BlockStarted { kind, event_id, .. } => Some((*kind, event_id.clone())),
+                _ => None,
+            })
+            .collect();
         let expected = [PreviewKind::Thinking, PreviewKind::Text, PreviewKind::Other];
         assert_eq!(kinds, expected.into_iter().zip(answer.blocks.iter().map(|block| block.event_id.clone())).collect::<Vec<_>>());
         assert_eq!(server.requests()[0].headers["x-api-key"], "sk-test");

@@ -233,7 +233,8 @@ async fn a_client_that_leaves_does_not_leave_half_a_session() {
     assert!(futures::poll!(Box::pin(create)).is_pending());
     let all = ostler_store::SessionFilter::default();
     let id = loop {
-        let page = node.store.sessions(&node.scope, &all, ostler_store::Order::Descending, &ostler_store::PageRequest::first(10)).await.unwrap();
+        let page =
+            node.store.sessions(&node.scope, &all, ostler_store::Order::Descending, &ostler_store::PageRequest::first(10)).await.unwrap();
         if let Some(row) = page.rows.first() {
             break row.id.clone();
         }

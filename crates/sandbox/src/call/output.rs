@@ -55,8 +55,16 @@ impl Output {
             while !text.is_char_boundary(cut) {
                 cut += 1;
             }
-            let place = if self.file.is_some() { format!("the full output is in {}/{call}", layout::CALLS_INSIDE) } else { "the rest could not be stored".to_owned() };
-            let bound = if self.file.is_some() && self.total > limits::SPILL_BYTES { format!(" (its first {} bytes)", limits::SPILL_BYTES) } else { String::new() };
+            let place = if self.file.is_some() {
+                format!("the full output is in {}/{call}", layout::CALLS_INSIDE)
+            } else {
+                "the rest could not be stored".to_owned()
+            };
+            let bound = if self.file.is_some() && self.total > limits::SPILL_BYTES {
+                format!(" (its first {} bytes)", limits::SPILL_BYTES)
+            } else {
+                String::new()
+            };
             text = format!("[output of {} bytes truncated to its end; {place}{bound}]\n{}", self.total, &text[cut..]);
         }
         match note {
@@ -87,7 +95,11 @@ fn shortened(kept: &Kept, call: &EventId, mut block: Value) -> Value {
         Some(()) => {
             let head: String = clean.chars().take(limits::BASH_PREVIEW_BYTES).collect();
             let stored = kept.call_file(call).and_then(|mut file| file.write_all(clean.as_bytes()));
-            let place = if stored.is_ok() { format!("the full output is in {}/{call}", layout::CALLS_INSIDE) } else { "the rest could not be stored".to_owned() };
+            let place = if stored.is_ok() {
+                format!("the full output is in {}/{call}", layout::CALLS_INSIDE)
+            } else {
+                "the rest could not be stored".to_owned()
+            };
             format!("{head}\n[output of {} bytes truncated to its beginning; {place}]", clean.len())
         }
     };

@@ -53,7 +53,9 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
     };
     shell::tidy_state(input.restart);
     let command = match input.command {
-        Some(command) if command.len() > limits::COMMAND_BYTES => return refuse(format!("The command is longer than {} bytes; write it to a file and run that.", limits::COMMAND_BYTES)),
+        Some(command) if command.len() > limits::COMMAND_BYTES => {
+            return refuse(format!("The command is longer than {} bytes; write it to a file and run that.", limits::COMMAND_BYTES));
+        }
         Some(command) if command.contains('\0') => return refuse("The command contains a NUL character.".into()),
         Some(command) => command,
         None if input.restart => {

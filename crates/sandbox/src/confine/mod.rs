@@ -4,8 +4,8 @@
 
 mod etc;
 mod mounts;
-mod proc;
 mod privileges;
+mod proc;
 mod seccomp;
 
 use std::io;
@@ -19,8 +19,13 @@ use crate::spec::{IdMapping, SandboxSpec};
 use crate::sys;
 
 /// The namespaces of a sandbox.
-pub(crate) const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
 
 /// A layer that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +93,11 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("root file system", mounts::new_root(), KERNEL)?;
     on("system directories", mounts::system(), "the host needs a readable /usr, and a kernel of 5.12 or later")?;
     on("devices", mounts::devices(spec), "the host needs /dev/null, zero, full, random, urandom and tty")?;
-    on("/proc", proc::mount(), "if the server runs in a container, give it an unmasked /proc (Docker: --security-opt systempaths=unconfined)")?;
+    on(
+        "/proc",
+        proc::mount(),
+        "if the server runs in a container, give it an unmasked /proc (Docker: --security-opt systempaths=unconfined)",
+    )?;
     on("/etc", etc::build(), KERNEL)?;
     on("/tmp", mounts::scratch(spec), KERNEL)?;
     on("workspace", mounts::shared(trees), "keep the data directory on a local file system of the host")?;

@@ -84,7 +84,8 @@ pub(super) fn devices(spec: &SandboxSpec) -> io::Result<()> {
         fs::write(&target, b"")?;
         bind(format!("/dev/{name}"), &target, sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NOEXEC)?;
     }
-    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+    {
         std::os::unix::fs::symlink(to, format!("dev/{link}"))?;
     }
     tmpfs("dev/shm", spec.shm_bytes, spec.shm_inodes)?;

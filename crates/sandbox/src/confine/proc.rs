@@ -9,8 +9,19 @@ use super::mounts;
 use crate::sys;
 
 /// Files that read as empty.
-const MASKED_FILES: [&str; 11] =
-    ["kcore", "keys", "key-users", "timer_list", "kpagecount", "kpageflags", "kpagecgroup", "slabinfo", "sysrq-trigger", "kallsyms", "latency_stats"];
+const MASKED_FILES: [&str; 11] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "slabinfo",
+    "sysrq-trigger",
+    "kallsyms",
+    "latency_stats",
+];
 /// More of them, on some kernels.
 const MASKED_FILES_MORE: [&str; 5] = ["sched_debug", "kmsg", "config.gz", "vmallocinfo", "iomem"];
 /// Directories that are empty.

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -24,22 +26,70 @@ const DENIED_BY_NUMBER: [i64; 4] = [459, 460, 461, 467];
 
 const DENIED: &[libc::c_long] = &[
     // Namespaces and mounts.
-    libc::SYS_setns, libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_open_tree, libc::SYS_move_mount,
-    libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
     // Other processes and files behind the file system's back.
-    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_process_madvise, libc::SYS_process_mrelease,
-    libc::SYS_pidfd_getfd, libc::SYS_kcmp, libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
     // Large and seldom needed parts of the kernel.
-    libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
-    libc::SYS_userfaultfd, libc::SYS_fanotify_init, libc::SYS_fanotify_mark, libc::SYS_memfd_secret,
-    libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_memfd_secret,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
     // Memory placement.
-    libc::SYS_move_pages, libc::SYS_migrate_pages, libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_set_mempolicy_home_node, libc::SYS_get_mempolicy,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_mbind,
+    libc::SYS_set_mempolicy,
+    libc::SYS_set_mempolicy_home_node,
+    libc::SYS_get_mempolicy,
     // The machine.
-    libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_reboot,
-    libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_acct, libc::SYS_quotactl, libc::SYS_quotactl_fd, libc::SYS_syslog, libc::SYS_vhangup,
-    libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex, libc::SYS_sethostname, libc::SYS_setdomainname,
-    libc::SYS_nfsservctl, libc::SYS_lookup_dcookie,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_nfsservctl,
+    libc::SYS_lookup_dcookie,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -50,9 +100,24 @@ const GET_KERNEL_SYMS: libc::c_long = 177;
 const QUERY_MODULE: libc::c_long = 178;
 #[cfg(target_arch = "x86_64")]
 const DENIED_HERE: &[libc::c_long] = &[
-    libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS_ustat, libc::SYS_sysfs, libc::SYS__sysctl,
-    CREATE_MODULE, GET_KERNEL_SYMS, QUERY_MODULE, libc::SYS_getpmsg, libc::SYS_putpmsg, libc::SYS_afs_syscall,
-    libc::SYS_tuxcall, libc::SYS_security, libc::SYS_vserver, libc::SYS_epoll_ctl_old, libc::SYS_epoll_wait_old,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_uselib,
+    libc::SYS_ustat,
+    libc::SYS_sysfs,
+    libc::SYS__sysctl,
+    CREATE_MODULE,
+    GET_KERNEL_SYMS,
+    QUERY_MODULE,
+    libc::SYS_getpmsg,
+    libc::SYS_putpmsg,
+    libc::SYS_afs_syscall,
+    libc::SYS_tuxcall,
+    libc::SYS_security,
+    libc::SYS_vserver,
+    libc::SYS_epoll_ctl_old,
+    libc::SYS_epoll_wait_old,
 ];
 #[cfg(target_arch = "aarch64")]
 const DENIED_HERE: &[libc::c_long] = &[];
@@ -96,7 +161,8 @@ fn ioctls() -> io::Result<Vec<SeccompRule>> {
     const TIOCSTI: u64 = 0x5412;
     const TIOCLINUX: u64 = 0x541c;
     const TIOCSETD: u64 = 0x5423;
-    let conditions: io::Result<Vec<_>> = [TIOCSTI, TIOCLINUX, TIOCSETD].into_iter().map(|request| when(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request)).collect();
+    let conditions: io::Result<Vec<_>> =
+        [TIOCSTI, TIOCLINUX, TIOCSETD].into_iter().map(|request| when(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request)).collect();
     Ok(vec![all(conditions?)?])
 }
 

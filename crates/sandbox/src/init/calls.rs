@@ -63,7 +63,16 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(alone: Alone, spec: SandboxSpec, kept: Kept) -> Self {
-        Self { alone, spec, kept, progress: HashMap::new(), workers: HashMap::new(), orphaned: Vec::new(), sweeping: false, settled: Vec::new() }
+        Self {
+            alone,
+            spec,
+            kept,
+            progress: HashMap::new(),
+            workers: HashMap::new(),
+            orphaned: Vec::new(),
+            sweeping: false,
+            settled: Vec::new(),
+        }
     }
 
     pub(super) fn take(&mut self, call: &EventId, tool: &str, input: Value, timeout_ms: Option<u64>) -> Taken {
@@ -81,12 +90,20 @@ impl Calls {
         }
         self.progress.insert(call.clone(), Progress::Running);
         if self.workers.len() >= limits::LIVE_CALLS {
-            self.settle_as(call, "Not run: too many earlier commands still have background processes. Stop some of them first.", CallEnd::NotRun);
+            self.settle_as(
+                call,
+                "Not run: too many earlier commands still have background processes. Stop some of them first.",
+                CallEnd::NotRun,
+            );
             return Taken::Running;
         }
         let job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
         if let Err(error) = self.start(job) {
-            self.settle_as(call, &format!("Not run: no process could be started ({error}). Stop background processes first."), CallEnd::NotRun);
+            self.settle_as(
+                call,
+                &format!("Not run: no process could be started ({error}). Stop background processes first."),
+                CallEnd::NotRun,
+            );
         }
         Taken::Running
     }
@@ -99,7 +116,15 @@ impl Calls {
             Side::Parent(pid) => {
                 let grace = if job.is_shell() { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
                 let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
-                let worker = Worker { call: job.call.clone(), control: own, is_supervisor: job.is_shell(), deadline, end: CallEnd::Finished, settled: false, hung_up: false };
+                let worker = Worker {
+                    call: job.call.clone(),
+                    control: own,
+                    is_supervisor: job.is_shell(),
+                    deadline,
+                    end: CallEnd::Finished,
+                    settled: false,
+                    hung_up: false,
+                };
                 self.workers.insert(pid, worker);
                 Ok(())
             }
@@ -229,6 +254,8 @@ fn unfinished(end: CallEnd) -> &'static str {
     match end {
         CallEnd::TimedOut => "The call took too long and was stopped.",
         CallEnd::Cancelled => "The call was interrupted and stopped.",
-        CallEnd::Finished | CallEnd::OutcomeUnknown | CallEnd::NotRun => "The tool was killed before it had a result; it may have run out of memory, or a command killed it.",
+        CallEnd::Finished | CallEnd::OutcomeUnknown | CallEnd::NotRun => {
+            "The tool was killed before it had a result; it may have run out of memory, or a command killed it."
+        }
     }
 }

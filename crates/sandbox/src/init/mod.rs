@@ -68,7 +68,16 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let kept = Kept { calls: life.calls, results: life.results };
     let calls = Calls::new(alone, life.spec, kept);
-    Ok(Init { incarnation: life.incarnation, secret: life.secret, listener: life.listener, signals, peers: BTreeMap::new(), next_peer: 0, epoch: 0, calls })
+    Ok(Init {
+        incarnation: life.incarnation,
+        secret: life.secret,
+        listener: life.listener,
+        signals,
+        peers: BTreeMap::new(),
+        next_peer: 0,
+        epoch: 0,
+        calls,
+    })
 }
 
 /// What the loop woke up for.
@@ -125,10 +134,13 @@ impl Init {
     }
 
     fn timeout(&self) -> PollTimeout {
-        let hello = self.peers.values().filter(|server| !server.peer.greeted).map(|server| server.peer.since + limits::HELLO_DEADLINE).min();
+        let hello =
+            self.peers.values().filter(|server| !server.peer.greeted).map(|server| server.peer.since + limits::HELLO_DEADLINE).min();
         match [hello, self.calls.next_deadline()].into_iter().flatten().min() {
             // Rounded up: waking too early would only mean to wait again.
-            Some(at) => PollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            Some(at) => {
+                PollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
             None => PollTimeout::NONE,
         }
     }

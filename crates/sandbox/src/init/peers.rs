@@ -119,7 +119,10 @@ impl Init {
             return Next::SayAndLeave(refused(None, "the secret is wrong".into()));
         }
         if !protocol::speaks(version) {
-            return Next::SayAndLeave(refused(None, format!("the server speaks version {version} and this sandbox {VERSION}; end the session's sandbox")));
+            return Next::SayAndLeave(refused(
+                None,
+                format!("the server speaks version {version} and this sandbox {VERSION}; end the session's sandbox"),
+            ));
         }
         if epoch < self.epoch {
             return Next::SayAndLeave(refused(None, format!("a server of epoch {} has taken over from epoch {epoch}", self.epoch)));

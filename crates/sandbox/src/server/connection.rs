@@ -60,7 +60,13 @@ impl Connection {
     /// Gives the call to this life unless it has it already, and waits for its outcome. Connects
     /// again by itself when only the connection broke. Giving up the wait does not end the call.
     pub async fn run(&self, call: &CallRequest) -> Result<CallOutcome, CallError> {
-        let message = ToInit::Run { call_id: call.id.clone(), tool: call.tool.clone(), input: call.input.clone(), timeout_ms: call.timeout_ms, lease_deadline_boot_ms: None };
+        let message = ToInit::Run {
+            call_id: call.id.clone(),
+            tool: call.tool.clone(),
+            input: call.input.clone(),
+            timeout_ms: call.timeout_ms,
+            lease_deadline_boot_ms: None,
+        };
         let (mut result, is_new) = self.calls.wait_for(&call.id, &message);
         if is_new {
             // If the task behind is gone, it has settled the call.
@@ -182,7 +188,12 @@ impl Calls {
         let open: Vec<(EventId, bool)> = {
             let mut state = self.lock();
             state.ended = true;
-            state.waited.iter().filter(|(_, waited)| waited.result.borrow().is_none()).map(|(call, waited)| (call.clone(), waited.received)).collect()
+            state
+                .waited
+                .iter()
+                .filter(|(_, waited)| waited.result.borrow().is_none())
+                .map(|(call, waited)| (call.clone(), waited.received))
+                .collect()
         };
         for (call, received) in open {
             let outcome = fate(&call, received);

@@ -48,10 +48,13 @@ pub(super) async fn open(address: &Address) -> Result<Opened, AttachError> {
     };
     let secret = std::fs::read_to_string(address.dir.join(layout::SECRET)).map_err(talk)?;
     let hello = ToInit::Hello { version: VERSION, secret, epoch: address.epoch };
-    let (opened, said) = timeout(limits::INIT_ANSWER, greet(stream, &hello)).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)?;
+    let (opened, said) =
+        timeout(limits::INIT_ANSWER, greet(stream, &hello)).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)?;
     match said {
         FromInit::Welcome { incarnation, .. } if incarnation != address.incarnation => Err(AttachError::Gone),
-        FromInit::Welcome { version, .. } if !protocol::speaks(version) => Err(wrong(format!("it speaks version {version} and this server {VERSION}"))),
+        FromInit::Welcome { version, .. } if !protocol::speaks(version) => {
+            Err(wrong(format!("it speaks version {version} and this server {VERSION}")))
+        }
         FromInit::Welcome { calls, .. } => Ok(Opened { calls, ..opened }),
         FromInit::Refused { reason, .. } => Err(wrong(reason)),
         other => Err(wrong(format!("it answered out of order: {other:?}"))),

@@ -65,7 +65,12 @@ impl Sandboxes {
         Address { dir: self.dir.join(id.as_str()), incarnation: incarnation.clone(), epoch: self.epoch }
     }
 
-    async fn bear(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<(IdMapping, Vec<String>), SandboxError> {
+    async fn bear(
+        &self,
+        id: &SessionId,
+        incarnation: &IncarnationId,
+        spec: &SandboxSpec,
+    ) -> Result<(IdMapping, Vec<String>), SandboxError> {
         let request = Request::Create { sandbox_id: id.clone(), incarnation: incarnation.clone(), spec: spec.clone() };
         match self.spawner.ask(&request).await? {
             Answer::Created { ids, layers, .. } => Ok((ids, layers)),

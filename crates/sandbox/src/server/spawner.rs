@@ -53,16 +53,24 @@ impl Spawner {
     async fn reach(&self) -> Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf), SandboxError> {
         let mut attempt = 1;
         loop {
-            let error = match timeout(limits::SPAWNER_ANSWER, greet(&self.dir)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            let error = match timeout(limits::SPAWNER_ANSWER, greet(&self.dir))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            {
                 Ok((incoming, writer, Answer::Welcome { version })) if protocol::speaks(version) => return Ok((incoming, writer)),
-                Ok((_, _, Answer::Refused { reason, remedy, .. })) => return Err(SandboxError::Protocol { peer: PEER, reason: format!("{reason}; {remedy}") }),
+                Ok((_, _, Answer::Refused { reason, remedy, .. })) => {
+                    return Err(SandboxError::Protocol { peer: PEER, reason: format!("{reason}; {remedy}") });
+                }
                 Ok((_, _, other)) => {
-                    let reason = format!("this server speaks version {VERSION} and it answered {other:?}; end all sessions of that release and its spawner, then start again");
+                    let reason = format!(
+                        "this server speaks version {VERSION} and it answered {other:?}; end all sessions of that release and its spawner, then start again"
+                    );
                     return Err(SandboxError::Protocol { peer: PEER, reason });
                 }
                 Err(error) => error,
             };
-            let ending = wire::nobody_listens(&error) || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof);
+            let ending = wire::nobody_listens(&error)
+                || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof);
             if !ending || attempt == limits::SPAWNER_ATTEMPTS {
                 return Err(talk(error));
             }
@@ -80,7 +88,8 @@ impl Spawner {
             return Ok(());
         }
         let failed = |error: io::Error| SandboxError::Start(format!("{}: {error}", self.command.program.display()));
-        let launch = serde_json::to_vec(&Launch { dir: self.dir.clone(), uid_block: self.uid_block }).map_err(|error| failed(error.into()))?;
+        let launch =
+            serde_json::to_vec(&Launch { dir: self.dir.clone(), uid_block: self.uid_block }).map_err(|error| failed(error.into()))?;
         let mut command = tokio::process::Command::new(&self.command.program);
         command.args(&self.command.args).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed)?;
@@ -89,11 +98,7 @@ impl Spawner {
         drop(stdin);
         let ended = timeout(limits::SPAWNER_START, child.wait_with_output()).await;
         let ended = ended.map_err(|_| failed(io::Error::new(io::ErrorKind::TimedOut, "it was not ready in time")))?.map_err(failed)?;
-        if ended.status.success() {
-            Ok(())
-        } else {
-            Err(SandboxError::Start(String::from_utf8_lossy(&ended.stderr).trim().to_owned()))
-        }
+        if ended.status.success() { Ok(()) } else { Err(SandboxError::Start(String::from_utf8_lossy(&ended.stderr).trim().to_owned())) }
     }
 }
 

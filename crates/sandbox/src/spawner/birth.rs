@@ -44,7 +44,13 @@ struct Inheritance {
 }
 
 /// Starts a sandbox. On failure nothing of it runs.
-pub(super) fn create(alone: &Alone, launch: &Launch, sandbox: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Born, LayerError> {
+pub(super) fn create(
+    alone: &Alone,
+    launch: &Launch,
+    sandbox: &SessionId,
+    incarnation: &IncarnationId,
+    spec: &SandboxSpec,
+) -> Result<Born, LayerError> {
     let disk = |error: io::Error| LayerError::new("directories", error, DISK);
     let prepared = directory::prepare(launch, sandbox, incarnation).map_err(disk)?;
     // Root can take the trees here, wherever the directory is; another user can only inside.
@@ -59,7 +65,17 @@ pub(super) fn create(alone: &Alone, launch: &Launch, sandbox: &SessionId, incarn
         Side::Child => {
             drop((go, reads));
             let proof = Alone::check().unwrap_or_else(|_| sys::exit_now(1));
-            become_init(&prepared, Inheritance { alone: proof, spec: spec.clone(), incarnation: incarnation.clone(), trees, go: waits.into(), report: report.into() })
+            become_init(
+                &prepared,
+                Inheritance {
+                    alone: proof,
+                    spec: spec.clone(),
+                    incarnation: incarnation.clone(),
+                    trees,
+                    go: waits.into(),
+                    report: report.into(),
+                },
+            )
         }
         Side::Parent(child) => child,
     };

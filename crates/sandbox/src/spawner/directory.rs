@@ -96,15 +96,20 @@ fn first_id(launch: &Launch, path: &Path) -> io::Result<u32> {
     let slot = match read_slot(&own) {
         Some(slot) if slot < slots => slot,
         _ => {
-            let taken: BTreeSet<u32> = fs::read_dir(&launch.dir)?.flatten().filter_map(|entry| read_slot(&entry.path().join(layout::SLOT))).collect();
+            let taken: BTreeSet<u32> =
+                fs::read_dir(&launch.dir)?.flatten().filter_map(|entry| read_slot(&entry.path().join(layout::SLOT))).collect();
             let free = (0..slots).find(|slot| !taken.contains(slot));
-            let free = free.ok_or_else(|| io::Error::other(format!("all {slots} id ranges are taken; delete sessions or give the server a larger uid block")))?;
+            let free = free.ok_or_else(|| {
+                io::Error::other(format!("all {slots} id ranges are taken; delete sessions or give the server a larger uid block"))
+            })?;
             replace(&own, free.to_string().as_bytes())?;
             free
         }
     };
     let first = slot.checked_mul(limits::IDS_PER_SANDBOX).and_then(|offset| first.checked_add(offset));
-    first.filter(|first| *first > 0 && first.checked_add(limits::IDS_PER_SANDBOX).is_some()).ok_or_else(|| io::Error::other("the uid block is outside of what the kernel has"))
+    first
+        .filter(|first| *first > 0 && first.checked_add(limits::IDS_PER_SANDBOX).is_some())
+        .ok_or_else(|| io::Error::other("the uid block is outside of what the kernel has"))
 }
 
 fn read_slot(path: &Path) -> Option<u32> {

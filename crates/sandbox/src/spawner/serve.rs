@@ -81,7 +81,8 @@ impl Spawner {
         let strangers = self.peers.values().any(|peer| !peer.greeted);
         let timeout = if strangers { PollTimeout::try_from(limits::HELLO_DEADLINE).unwrap_or(PollTimeout::MAX) } else { PollTimeout::NONE };
         poll(&mut fds, timeout)?;
-        let names = std::iter::once(None).chain(self.peers.keys().map(|key| Some(Ok(*key)))).chain(self.sandboxes.keys().map(|id| Some(Err(id))));
+        let names =
+            std::iter::once(None).chain(self.peers.keys().map(|key| Some(Ok(*key)))).chain(self.sandboxes.keys().map(|id| Some(Err(id))));
         let woken = fds.iter().zip(names).filter_map(|(fd, name)| {
             let flags = fd.revents().filter(|flags| !flags.is_empty())?;
             Some(match name {
@@ -141,7 +142,11 @@ impl Spawner {
             }
             Request::Hello { version } => {
                 peer.leaving = true;
-                Some(refused("protocol", format!("the server speaks version {version} and this spawner {VERSION}"), "end all sessions of the older release and its spawner, then start again"))
+                Some(refused(
+                    "protocol",
+                    format!("the server speaks version {version} and this spawner {VERSION}"),
+                    "end all sessions of the older release and its spawner, then start again",
+                ))
             }
             _ if !peer.greeted => {
                 peer.leaving = true;
@@ -157,7 +162,8 @@ impl Spawner {
                 None => Some(Answer::Killed { sandbox_id, was_alive: false }),
             },
             Request::List => {
-                let listed = self.sandboxes.iter().map(|(id, sandbox)| Listed { sandbox_id: id.clone(), incarnation: sandbox.incarnation.clone() });
+                let listed =
+                    self.sandboxes.iter().map(|(id, sandbox)| Listed { sandbox_id: id.clone(), incarnation: sandbox.incarnation.clone() });
                 Some(Answer::Sandboxes { sandboxes: listed.collect() })
             }
             Request::Shutdown => {

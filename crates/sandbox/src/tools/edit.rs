@@ -42,7 +42,9 @@ fn replaced(old: &str, input: &Input) -> Result<(String, usize), String> {
     }
     match old.matches(&input.old_string).count() {
         0 => Err("old_string was not found; it must be exactly as it is in the file, with its spaces.".into()),
-        count if count > 1 && !input.replace_all => Err(format!("old_string occurs {count} times; give more of its surroundings, or set replace_all.")),
+        count if count > 1 && !input.replace_all => {
+            Err(format!("old_string occurs {count} times; give more of its surroundings, or set replace_all."))
+        }
         count => {
             let grown = input.new_string.len().saturating_mul(count);
             if grown as u64 > limits::TEXT_FILE_BYTES {

@@ -28,7 +28,11 @@ pub(super) fn run(input: &Input) -> ToolResult {
     if !top.is_dir() {
         return Err(format!("{} is not a directory.", top.display()));
     }
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| format!("The pattern is not valid: {error}"))?.compile_matcher();
+    let glob = GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| format!("The pattern is not valid: {error}"))?
+        .compile_matcher();
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
     let complete = find::walk(&top, &[], |path, meta| {
         if !meta.is_dir() && path.strip_prefix(&top).is_ok_and(|relative| glob.is_match(relative)) {
@@ -48,10 +52,15 @@ fn fixed_part(pattern: &str) -> (PathBuf, &str) {
 fn listed(mut found: Vec<(SystemTime, PathBuf)>, complete: bool) -> String {
     found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     if found.is_empty() {
-        return if complete { "No files found.".into() } else { "No files found in the part that was searched; give a narrower path.".into() };
+        return if complete {
+            "No files found.".into()
+        } else {
+            "No files found in the part that was searched; give a narrower path.".into()
+        };
     }
     let total = found.len();
-    let mut lines: Vec<String> = found.into_iter().take(limits::GLOB_RESULTS).map(|(_, path)| path.to_string_lossy().into_owned()).collect();
+    let mut lines: Vec<String> =
+        found.into_iter().take(limits::GLOB_RESULTS).map(|(_, path)| path.to_string_lossy().into_owned()).collect();
     if total > limits::GLOB_RESULTS {
         lines.push(format!("[{} of {total} files; give a narrower pattern]", limits::GLOB_RESULTS));
     }

@@ -43,11 +43,13 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), String> {
         existing.clone().map_or(Ok(()), |permissions| file.set_permissions(permissions))?;
         fs::rename(&next, &target)
     });
-    replaced.or_else(|error| {
-        let _ = fs::remove_file(&next);
-        // A file may be writable where its directory is not.
-        if existing.is_some() && error.kind() == io::ErrorKind::PermissionDenied { fs::write(&target, content) } else { Err(error) }
-    }).map_err(failed)
+    replaced
+        .or_else(|error| {
+            let _ = fs::remove_file(&next);
+            // A file may be writable where its directory is not.
+            if existing.is_some() && error.kind() == io::ErrorKind::PermissionDenied { fs::write(&target, content) } else { Err(error) }
+        })
+        .map_err(failed)
 }
 
 #[cfg(test)]

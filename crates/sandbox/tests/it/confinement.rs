@@ -22,12 +22,22 @@ async fn no_identity_capability_or_descriptor_of_the_host_gets_in() {
     let (_, inside) = home.sandbox().await;
     assert_eq!(sh(&inside, "id -u; id -g; id -G; hostname; pwd; echo $HOME").await, "1000\n1000\n1000\nsandbox\n/workspace\n/home/agent");
     let status = sh(&inside, "cat /proc/self/status").await;
-    for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in [
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
         assert!(status.contains(line), "{line}");
     }
     // One more is the directory that ls itself reads.
     assert_eq!(sh(&inside, "ls /proc/self/fd").await, "0\n1\n2\n3");
-    assert_eq!(sh(&inside, "env | cut -d= -f1 | sort | tr '\\n' ' '").await, "HOME LANG LOGNAME OLDPWD PATH PWD SHELL SHLVL TERM TMPDIR USER _ ");
+    assert_eq!(
+        sh(&inside, "env | cut -d= -f1 | sort | tr '\\n' ' '").await,
+        "HOME LANG LOGNAME OLDPWD PATH PWD SHELL SHLVL TERM TMPDIR USER _ "
+    );
     let outcome = inside.run(&bash("cat /proc/1/environ /proc/1/maps /proc/1/fd/0 2>&1; ls -l /proc/1/exe 2>&1")).await.unwrap();
     assert_eq!(text(&outcome).matches("Permission denied").count(), 4, "{}", text(&outcome));
     let cmdline = sh(&inside, "tr '\\0' ' ' </proc/1/cmdline").await;
@@ -41,13 +51,38 @@ async fn no_file_of_the_host_is_there_that_is_not_meant_to_be() {
     let (_, inside) = home.sandbox().await;
     let visible = sh(&inside, "ls -A /").await;
     for name in visible.lines() {
-        assert!(["bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "mnt", "opt", "proc", "run", "sbin", "srv", "tmp", "usr", "var", "workspace"].contains(&name), "{name}");
+        assert!(
+            [
+                "bin",
+                "dev",
+                "etc",
+                "home",
+                "lib",
+                "lib32",
+                "lib64",
+                "libx32",
+                "mnt",
+                "opt",
+                "proc",
+                "run",
+                "sbin",
+                "srv",
+                "tmp",
+                "usr",
+                "var",
+                "workspace"
+            ]
+            .contains(&name),
+            "{name}"
+        );
     }
     for path in ["/etc/shadow", "/root", "/sys", "/etc/ssl/private", home.dir.path().to_str().unwrap()] {
         let outcome = inside.run(&bash(&format!("ls -A {path}"))).await.unwrap();
         assert!(outcome.is_error && text(&outcome).contains("No such file"), "{path}: {}", text(&outcome));
     }
-    for path in ["/usr/x", "/etc/x", "/x", "/dev/x", "/run/x", "/proc/sys/kernel/hostname", "/mnt/x", "/mnt/session/calls/x", "/home/x", "/var/x"] {
+    for path in
+        ["/usr/x", "/etc/x", "/x", "/dev/x", "/run/x", "/proc/sys/kernel/hostname", "/mnt/x", "/mnt/session/calls/x", "/home/x", "/var/x"]
+    {
         let outcome = inside.run(&bash(&format!("echo x > {path}"))).await.unwrap();
         assert!(outcome.is_error, "{path} can be written");
     }
@@ -64,7 +99,14 @@ async fn no_file_of_the_host_is_there_that_is_not_meant_to_be() {
 async fn there_is_no_network_and_no_other_namespace() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
-    assert_eq!(sh(&inside, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '").await.lines().filter(|name| !["sit0", "tunl0", "ip6tnl0"].contains(name)).collect::<Vec<_>>(), ["lo"]);
+    assert_eq!(
+        sh(&inside, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")
+            .await
+            .lines()
+            .filter(|name| !["sit0", "tunl0", "ip6tnl0"].contains(name))
+            .collect::<Vec<_>>(),
+        ["lo"]
+    );
     let script = r#"
 import socket, errno
 def tried(f):

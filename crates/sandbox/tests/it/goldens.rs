@@ -39,7 +39,12 @@ fn spawner_to_server() {
     let incarnation: ostler_core::ids::IncarnationId = "inc_1".parse().unwrap();
     assert_json_snapshot!(survives(vec![
         Answer::Welcome { version: 1 },
-        Answer::Created { sandbox_id: sandbox_id.clone(), incarnation: incarnation.clone(), ids: IdMapping::OwnRange, layers: vec!["namespaces".into()] },
+        Answer::Created {
+            sandbox_id: sandbox_id.clone(),
+            incarnation: incarnation.clone(),
+            ids: IdMapping::OwnRange,
+            layers: vec!["namespaces".into()]
+        },
         Answer::Created { sandbox_id: sandbox_id.clone(), incarnation: incarnation.clone(), ids: IdMapping::ServerUser, layers: vec![] },
         Answer::Killed { sandbox_id: sandbox_id.clone(), was_alive: true },
         Answer::Sandboxes { sandboxes: vec![Listed { sandbox_id, incarnation }] },
@@ -53,8 +58,20 @@ fn server_to_init() {
     let call = || "sevt_1".parse().unwrap();
     assert_json_snapshot!(survives(vec![
         ToInit::Hello { version: 1, secret: "00ff".into(), epoch: 7 },
-        ToInit::Run { call_id: call(), tool: "bash".into(), input: json!({"command": "true"}), timeout_ms: Some(1_000), lease_deadline_boot_ms: Some(5) },
-        ToInit::Run { call_id: call(), tool: "read".into(), input: json!({"file_path": "a"}), timeout_ms: None, lease_deadline_boot_ms: None },
+        ToInit::Run {
+            call_id: call(),
+            tool: "bash".into(),
+            input: json!({"command": "true"}),
+            timeout_ms: Some(1_000),
+            lease_deadline_boot_ms: Some(5)
+        },
+        ToInit::Run {
+            call_id: call(),
+            tool: "read".into(),
+            input: json!({"file_path": "a"}),
+            timeout_ms: None,
+            lease_deadline_boot_ms: None
+        },
         ToInit::Cancel { call_id: call() },
         ToInit::Fetch { call_id: call() },
         ToInit::Acknowledge { call_id: call() },
@@ -67,7 +84,11 @@ fn init_to_server() {
     let call = || "sevt_1".parse().unwrap();
     let known = |state| KnownCall { call_id: call(), state };
     assert_json_snapshot!(survives(vec![
-        FromInit::Welcome { version: 1, incarnation: "inc_1".parse().unwrap(), calls: vec![known(CallState::Running), known(CallState::Finished)] },
+        FromInit::Welcome {
+            version: 1,
+            incarnation: "inc_1".parse().unwrap(),
+            calls: vec![known(CallState::Running), known(CallState::Finished)]
+        },
         FromInit::Received { call_id: call() },
         FromInit::Finished { call_id: call(), outcome: CallOutcome::text("hi", false, CallEnd::Finished) },
         FromInit::Refused { call_id: Some(call()), reason: "because".into() },

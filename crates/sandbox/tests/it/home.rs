@@ -73,7 +73,9 @@ impl Drop for Home {
         use std::io::{Read, Write};
         use std::os::fd::AsRawFd;
         let Ok(opened) = std::fs::File::open(self.path()) else { return };
-        let Ok(mut stream) = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{}/spawner.sock", opened.as_raw_fd())) else { return };
+        let Ok(mut stream) = std::os::unix::net::UnixStream::connect(format!("/proc/self/fd/{}/spawner.sock", opened.as_raw_fd())) else {
+            return;
+        };
         for message in [json!({"type": "hello", "version": 1}), json!({"type": "shutdown"})] {
             let _ = stream.write_all(&ostler_sandbox::protocol::frame::encode(&message).unwrap());
         }

@@ -27,7 +27,13 @@ async fn a_stopped_sandbox_has_no_process_left() {
     let home = Home::new().await;
     let (id, inside) = home.sandbox().await;
     let marker = format!("marker-{}", std::process::id());
-    sh(&inside, &format!("for i in 1 2 3; do setsid bash -c 'exec -a {marker} sleep 600' & done; until [ $(pgrep -c -f ^{marker}) = 3 ]; do :; done")).await;
+    sh(
+        &inside,
+        &format!(
+            "for i in 1 2 3; do setsid bash -c 'exec -a {marker} sleep 600' & done; until [ $(pgrep -c -f ^{marker}) = 3 ]; do :; done"
+        ),
+    )
+    .await;
     let alive = || {
         let listed = std::fs::read_dir("/proc").unwrap().flatten();
         listed.filter(|entry| std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(&marker))).count()
@@ -95,7 +101,9 @@ async fn a_server_of_an_older_epoch_is_refused() {
     let home = Home::new().await;
     let (id, inside) = home.sandbox().await;
     let newer = home.server(2).await.attach(&id, inside.incarnation()).await.unwrap();
-    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else { panic!("was accepted") };
+    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else {
+        panic!("was accepted")
+    };
     assert!(reason.contains("epoch 2"), "{reason}");
     assert!(inside.run(&bash("true")).await.is_err());
     assert_eq!(sh(&newer, "echo still").await, "still");
@@ -118,7 +126,9 @@ async fn a_wrong_secret_and_garbage_get_no_further() {
         assert!(String::from_utf8_lossy(&said).contains("longer than"));
     }
     std::fs::write(dir.join("secret"), "0".repeat(64)).unwrap();
-    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else { panic!("was accepted") };
+    let Err(AttachError::Other(SandboxError::Protocol { reason, .. })) = home.sandboxes.attach(&id, inside.incarnation()).await else {
+        panic!("was accepted")
+    };
     assert!(reason.contains("secret"), "{reason}");
     assert_eq!(sh(&inside, "echo still").await, "still");
     home.end().await;
@@ -146,7 +156,9 @@ async fn an_id_range_that_cannot_be_mapped_is_said_with_a_remedy() {
     let mut config = crate::home::config(dir.path(), 1);
     config.uid_block.count = 0;
     let sandboxes = ostler_sandbox::Sandboxes::start(config).await.unwrap();
-    let Err(SandboxError::Isolation { reason, .. }) = sandboxes.create(&session(), &incarnation(), &SandboxSpec::default()).await else { panic!("was created") };
+    let Err(SandboxError::Isolation { reason, .. }) = sandboxes.create(&session(), &incarnation(), &SandboxSpec::default()).await else {
+        panic!("was created")
+    };
     assert!(reason.contains("larger uid block"), "{reason}");
     sandboxes.shutdown().await.unwrap();
 }
@@ -194,7 +206,13 @@ async fn a_dispatch_after_its_lease_is_refused_and_a_result_can_be_fetched_again
     let (id, _) = home.sandbox().await;
     let mut raw = Raw::connect(&home.path().join(id.as_str()), 1);
     let call_id = crate::home::call_id();
-    let run = |deadline| ToInit::Run { call_id: call_id.clone(), tool: "bash".into(), input: serde_json::json!({"command": "echo x >> ran; cat ran"}), timeout_ms: None, lease_deadline_boot_ms: Some(deadline) };
+    let run = |deadline| ToInit::Run {
+        call_id: call_id.clone(),
+        tool: "bash".into(),
+        input: serde_json::json!({"command": "echo x >> ran; cat ran"}),
+        timeout_ms: None,
+        lease_deadline_boot_ms: Some(deadline),
+    };
     raw.say(&run(1));
     let FromInit::Refused { call_id: Some(refused), .. } = raw.hear() else { panic!("was not refused") };
     assert_eq!(refused, call_id);

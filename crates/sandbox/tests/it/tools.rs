@@ -26,7 +26,15 @@ async fn traps_are_refused_without_waiting() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
     sh(&inside, "mkfifo fifo; ln -s loop loop; truncate -s 3G sparse; printf 'a\\0b' > binary; ln -s /proc/1/environ environ; ln -s /etc/passwd passwd").await;
-    for (path, why) in [("fifo", "not a regular file"), ("loop", "cannot be opened"), ("sparse", "binary file"), ("binary", "binary file"), ("environ", "cannot be opened"), ("/dev/zero", "not a regular file"), (".", "is a directory")] {
+    for (path, why) in [
+        ("fifo", "not a regular file"),
+        ("loop", "cannot be opened"),
+        ("sparse", "binary file"),
+        ("binary", "binary file"),
+        ("environ", "cannot be opened"),
+        ("/dev/zero", "not a regular file"),
+        (".", "is a directory"),
+    ] {
         let outcome = inside.run(&request("read", json!({"file_path": path}))).await.unwrap();
         assert!(outcome.is_error && text(&outcome).contains(why), "{path}: {}", text(&outcome));
     }

@@ -27,7 +27,9 @@ fn an_ordinary_user_gets_the_same_isolation() {
         Ok(output) if String::from_utf8_lossy(&output.stderr).contains(&format!("failed to execute {}", itself.display())) => {
             eprintln!("skipped an_ordinary_user_gets_the_same_isolation: another user cannot run {}", itself.display());
         }
-        Ok(output) => assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        Ok(output) => {
+            assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        }
     }
 }
 
@@ -36,7 +38,10 @@ fn as_this_user() {
         let home = Home::new().await;
         assert_eq!(home.sandboxes.probe().await.unwrap().ids, IdMapping::ServerUser);
         let (id, inside) = home.sandbox().await;
-        assert_eq!(sh(&inside, "id -u; id -g; hostname; grep -c CapEff:.0000000000000000 /proc/self/status").await, "1000\n1000\nsandbox\n1");
+        assert_eq!(
+            sh(&inside, "id -u; id -g; hostname; grep -c CapEff:.0000000000000000 /proc/self/status").await,
+            "1000\n1000\nsandbox\n1"
+        );
         assert_eq!(sh(&inside, "x=1; mkdir -p a/b; chmod 0 a; ls -A /root /sys 2>/dev/null | wc -l").await, "0");
         let written = inside.run(&request("write", serde_json::json!({"file_path": "f", "content": "x"}))).await.unwrap();
         assert!(!written.is_error, "{}", text(&written));

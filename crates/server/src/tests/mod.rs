@@ -119,7 +119,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         sandboxes: Arc::new(NoSandboxes),
         ambient: ambient.clone(),
         max_output_tokens: 1_000,
-            last: ostler_runtime::recovery::LastEnd::Orderly,
+        last: ostler_runtime::recovery::LastEnd::Orderly,
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

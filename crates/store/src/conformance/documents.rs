@@ -3,9 +3,7 @@
 use ostler_core::time::Timestamp;
 
 use super::fixtures::{agent, create, home, revised, row, stranger};
-use crate::{
-    Cursor, Document, DocumentDeletion, DocumentFilter, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange,
-};
+use crate::{Cursor, Document, DocumentDeletion, DocumentFilter, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange};
 
 fn ids(rows: &[Document]) -> Vec<&str> {
     rows.iter().map(|doc| doc.id.as_str()).collect()
@@ -27,15 +25,11 @@ pub async fn the_lock_lets_one_writer_through(store: &dyn Store) {
     let first = agent("agent_1", 1);
     store.insert_document(&home, &first).await.unwrap();
     let second = revised(&first);
-    let (a, b) =
-        tokio::join!(store.replace_document(&home, &second, 1, true), store.replace_document(&home, &second, 1, true));
+    let (a, b) = tokio::join!(store.replace_document(&home, &second, 1, true), store.replace_document(&home, &second, 1, true));
     assert_eq!(usize::from(a.unwrap()) + usize::from(b.unwrap()), 1);
     assert!(matches!(store.replace_document(&home, &second, 2, true).await, Err(StoreError::Invalid(_))));
     assert_eq!(store.replace_document(&home, &revised(&second), 2, true).await, Ok(true));
-    assert_eq!(
-        store.replace_document(&home, &Document { id: "agent_0".to_owned(), ..second }, 1, true).await,
-        Ok(false)
-    );
+    assert_eq!(store.replace_document(&home, &Document { id: "agent_0".to_owned(), ..second }, 1, true).await, Ok(false));
 }
 
 /// Replaced versions stay readable if asked for; without a new version nothing is kept.

@@ -134,10 +134,7 @@ pub async fn create(store: &dyn crate::Store, row: &SessionRow, count: u64) {
     first.row.status.clone_from(&row.status);
     first.row.archived_at = row.archived_at;
     first.row.unfinished = row.unfinished;
-    let scope = Scope::Tenant(Tenant {
-        organization: row.organization.clone(),
-        workspace: row.workspace.clone(),
-        principal: Principal::System,
-    });
+    let scope =
+        Scope::Tenant(Tenant { organization: row.organization.clone(), workspace: row.workspace.clone(), principal: Principal::System });
     store.create_session(&scope, 1, row, &first).await.unwrap();
 }

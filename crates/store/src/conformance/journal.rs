@@ -83,11 +83,7 @@ pub async fn a_claim_is_a_snapshot_and_its_tail(store: &dyn Store) {
     let snapshot = |seq, version| Snapshot { seq, version, body: format!("{{\"at\":{seq}}}") };
     let claim = |version| async move {
         let claimed = store.claim(&home(), 1, &sesn("a"), version).await.unwrap().unwrap();
-        (
-            claimed.snapshot.map(|snapshot| snapshot.seq),
-            claimed.tail.first().map(|record| record.seq),
-            claimed.tail.len(),
-        )
+        (claimed.snapshot.map(|snapshot| snapshot.seq), claimed.tail.first().map(|record| record.seq), claimed.tail.len())
     };
     assert_eq!(claim(1).await, (None, Some(1), 5));
     store.save_snapshot(&id, snapshot(3, 1)).await.unwrap();
@@ -112,14 +108,8 @@ pub async fn the_row_follows_the_batch(store: &dyn Store) {
     next.row.archived_at = Some(Timestamp(7));
     store.append(1, next).await.unwrap();
     let seen = store.session(&home(), &id).await.unwrap().unwrap();
-    assert_eq!(
-        (seen.status.as_str(), seen.view.as_str(), seen.agent.as_str()),
-        ("running", "{\"usage\":1}", "{\"model\":\"n\"}")
-    );
-    assert_eq!(
-        (seen.title.as_deref(), seen.archived_at, seen.last_seq, seen.last_position),
-        (Some("a"), Some(Timestamp(7)), 1, 1)
-    );
+    assert_eq!((seen.status.as_str(), seen.view.as_str(), seen.agent.as_str()), ("running", "{\"usage\":1}", "{\"model\":\"n\"}"));
+    assert_eq!((seen.title.as_deref(), seen.archived_at, seen.last_seq, seen.last_position), (Some("a"), Some(Timestamp(7)), 1, 1));
     let mut next = batch(&id, 1, 1);
     next.row.title = Some(None);
     store.append(1, next).await.unwrap();

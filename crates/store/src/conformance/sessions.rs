@@ -3,9 +3,7 @@
 use ostler_core::time::Timestamp;
 
 use super::fixtures::{RECOVERY, batch, create, event_id, home, row, stranger};
-use crate::{
-    Cursor, EventQuery, Order, PageRequest, SessionDeletion, SessionFilter, SessionRow, Snapshot, Store, StoreError, TimeRange,
-};
+use crate::{Cursor, EventQuery, Order, PageRequest, SessionDeletion, SessionFilter, SessionRow, Snapshot, Store, StoreError, TimeRange};
 
 fn names(rows: &[SessionRow]) -> Vec<&str> {
     rows.iter().map(|row| row.id.as_str().trim_start_matches("sesn_")).collect()
@@ -31,9 +29,7 @@ pub async fn session_pages_have_no_gaps(store: &dyn Store) {
         create(store, &row(&format!("s{n}"), n / 2), 0).await;
     }
     let all = SessionFilter::default();
-    for (order, expected) in
-        [(Order::Ascending, ["s0", "s1", "s2", "s3", "s4"]), (Order::Descending, ["s4", "s3", "s2", "s1", "s0"])]
-    {
+    for (order, expected) in [(Order::Ascending, ["s0", "s1", "s2", "s3", "s4"]), (Order::Descending, ["s4", "s3", "s2", "s1", "s0"])] {
         let first = store.sessions(&home(), &all, order, &PageRequest::first(2)).await.unwrap();
         assert_eq!((names(&first.rows), first.has_next, first.has_prev), (expected[..2].to_vec(), true, false));
         let cursor = Cursor::of_session(&first.rows[1]);
@@ -126,10 +122,7 @@ pub async fn recoveries_count_until_progress(store: &dyn Store) {
 pub async fn a_foreign_session_is_unknown(store: &dyn Store) {
     let scope = stranger();
     let mine = row("mine", 1);
-    assert!(matches!(
-        store.create_session(&scope, 1, &mine, &batch(&mine.id, 0, 1)).await,
-        Err(StoreError::OutOfScope(_))
-    ));
+    assert!(matches!(store.create_session(&scope, 1, &mine, &batch(&mine.id, 0, 1)).await, Err(StoreError::OutOfScope(_))));
     create(store, &mine, 2).await;
     assert_eq!(store.session(&scope, &mine.id).await, Ok(None));
     let all = SessionFilter { include_archived: true, ..SessionFilter::default() };

@@ -43,11 +43,7 @@ pub(super) fn key_workspace(scope: &Scope) -> Result<Option<String>, StoreError>
 
 /// Refuses every scope but the system's for this reason.
 pub(super) fn only(scope: &Scope, reason: SystemReason) -> Result<(), StoreError> {
-    if *scope == Scope::System(reason) {
-        Ok(())
-    } else {
-        Err(StoreError::OutOfScope("this is for the platform itself"))
-    }
+    if *scope == Scope::System(reason) { Ok(()) } else { Err(StoreError::OutOfScope("this is for the platform itself")) }
 }
 
 /// Refuses a new row that names another tenant than the scope. Bootstrap may make any row.

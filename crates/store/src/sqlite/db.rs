@@ -93,7 +93,6 @@ impl Db<'_> {
 
 /// Runs a statement of transaction control.
 pub(super) fn control(conn: &Connection, sql: &str) -> Result<(), StoreError> {
-    conn.prepare_cached(sql)
-        .and_then(|mut statement: rusqlite::CachedStatement<'_>| Statement::execute(&mut statement, []))?;
+    conn.prepare_cached(sql).and_then(|mut statement: rusqlite::CachedStatement<'_>| Statement::execute(&mut statement, []))?;
     Ok(())
 }

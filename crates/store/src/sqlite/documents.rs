@@ -14,13 +14,11 @@ macro_rules! columns {
     };
 }
 
-const INSERT: &str =
-    concat!("INSERT INTO documents (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+const INSERT: &str = concat!("INSERT INTO documents (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 
 const GET: &str = scoped!(concat!("SELECT ", columns!(), " FROM documents WHERE id = ?1 AND kind = ?3"));
 
-const GET_KEPT: &str =
-    scoped!(concat!("SELECT ", columns!(), " FROM document_versions WHERE id = ?1 AND kind = ?3 AND version = ?4"));
+const GET_KEPT: &str = scoped!(concat!("SELECT ", columns!(), " FROM document_versions WHERE id = ?1 AND kind = ?3 AND version = ?4"));
 
 const KEEP: &str = scoped!(concat!(
     "INSERT INTO document_versions (",
@@ -204,8 +202,6 @@ pub(super) fn hot() -> Vec<String> {
     for order in [Order::Ascending, Order::Descending] {
         sql.extend([all.sql(order, false), all.sql(order, true), versions.sql(order, true)]);
     }
-    sql.extend(
-        [SessionRef::Agent, SessionRef::Environment, SessionRef::Deployment].map(reference_query).map(str::to_owned),
-    );
+    sql.extend([SessionRef::Agent, SessionRef::Environment, SessionRef::Deployment].map(reference_query).map(str::to_owned));
     sql
 }

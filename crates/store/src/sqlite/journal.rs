@@ -10,10 +10,7 @@ use serde::Serialize;
 use super::convert::{bounded, id, integer, small, time, unsigned};
 use super::db::Db;
 use super::sessions;
-use crate::{
-    Claimed, Epoch, EventQuery, Order, SessionBatch, SessionRow, Snapshot, StoreError, StoredEvent, StoredRecord,
-    limits,
-};
+use crate::{Claimed, Epoch, EventQuery, Order, SessionBatch, SessionRow, Snapshot, StoreError, StoredEvent, StoredRecord, limits};
 
 /// Bits of a key below the session's number.
 const SEQ_BITS: u32 = 32;
@@ -31,8 +28,7 @@ const ADD_RECORDS: &str = "INSERT INTO records (key, kind, at, body) \
 const ADD_EVENTS: &str = "INSERT INTO events (key, id, kind, at, thread, body) \
     SELECT ?1 + (value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?2)";
 
-const RECORDS: &str =
-    "SELECT key & 4294967295, kind, at, body FROM records WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3";
+const RECORDS: &str = "SELECT key & 4294967295, kind, at, body FROM records WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3";
 
 const RECORDS_OF_KINDS: &str = "SELECT key & 4294967295, kind, at, body FROM records WHERE key > ?1 AND key <= ?2 \
     AND kind IN (SELECT value FROM json_each(?4)) ORDER BY key LIMIT ?3";
@@ -77,14 +73,10 @@ pub(super) struct EncodedBatch {
 impl EncodedBatch {
     pub(super) fn new(mut batch: SessionBatch) -> Result<Self, StoreError> {
         batch.check()?;
-        let records: Vec<_> =
-            batch.records.iter().map(|record| (record.seq, &record.kind, record.at.0, &record.body)).collect();
+        let records: Vec<_> = batch.records.iter().map(|record| (record.seq, &record.kind, record.at.0, &record.body)).collect();
         let records = if records.is_empty() { None } else { Some(json(&records)?) };
-        let events: Vec<_> = batch
-            .events
-            .iter()
-            .map(|event| (event.position, &event.id, &event.kind, event.at.0, &event.thread, &event.body))
-            .collect();
+        let events: Vec<_> =
+            batch.events.iter().map(|event| (event.position, &event.id, &event.kind, event.at.0, &event.thread, &event.body)).collect();
         let events = if events.is_empty() { None } else { Some(json(&events)?) };
         // The bodies are in the text now.
         batch.records.iter_mut().for_each(|record| record.body = String::new());
@@ -149,13 +141,7 @@ pub(super) fn claimed(db: &Db<'_>, number: i64, row: SessionRow, snapshot_versio
     Ok(Claimed { row, snapshot, tail })
 }
 
-pub(super) fn records(
-    db: &Db<'_>,
-    session: &str,
-    after_seq: u64,
-    kinds: &[String],
-    limit: usize,
-) -> Result<Vec<StoredRecord>, StoreError> {
+pub(super) fn records(db: &Db<'_>, session: &str, after_seq: u64, kinds: &[String], limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
     let Some((number, _)) = sessions::number(db, None, session)? else {
         return Ok(Vec::new());
     };
@@ -193,12 +179,7 @@ fn event_query(number: i64, query: &EventQuery) -> Result<(String, Vec<Value>), 
         values.push(json(&query.kinds)?.into());
     }
     let range = &query.created;
-    let bounds = [
-        (" AND at >= ?", range.gte),
-        (" AND at > ?", range.gt),
-        (" AND at <= ?", range.lte),
-        (" AND at < ?", range.lt),
-    ];
+    let bounds = [(" AND at >= ?", range.gte), (" AND at > ?", range.gt), (" AND at <= ?", range.lte), (" AND at < ?", range.lt)];
     for (condition, at) in bounds {
         if let Some(at) = at {
             sql.push_str(condition);
@@ -213,12 +194,7 @@ fn event_query(number: i64, query: &EventQuery) -> Result<(String, Vec<Value>), 
     Ok((sql, values))
 }
 
-pub(super) fn event(
-    db: &Db<'_>,
-    workspace: Option<&str>,
-    session: &str,
-    event: &str,
-) -> Result<Option<StoredEvent>, StoreError> {
+pub(super) fn event(db: &Db<'_>, workspace: Option<&str>, session: &str, event: &str) -> Result<Option<StoredEvent>, StoreError> {
     let Some((number, _)) = sessions::number(db, workspace, session)? else {
         return Ok(None);
     };
@@ -246,8 +222,7 @@ fn read_event(row: &Row<'_>) -> Result<StoredEvent, StoreError> {
 #[cfg(test)]
 pub(super) fn hot() -> Vec<String> {
     let query = EventQuery { kinds: vec!["x".to_owned()], order: Order::Descending, ..EventQuery::after(3, 10) };
-    let mut sql: Vec<String> =
-        [ADVANCE, RECORDS, RECORDS_OF_KINDS, EVENT, SNAPSHOT, SAVE_SNAPSHOT].map(str::to_owned).into();
+    let mut sql: Vec<String> = [ADVANCE, RECORDS, RECORDS_OF_KINDS, EVENT, SNAPSHOT, SAVE_SNAPSHOT].map(str::to_owned).into();
     sql.push(event_query(1, &query).unwrap().0);
     sql.push(event_query(1, &EventQuery::after(3, 10)).unwrap().0);
     sql

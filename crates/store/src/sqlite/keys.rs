@@ -19,11 +19,7 @@ macro_rules! key_columns {
 
 const KEY: &str = scoped!(concat!("SELECT ", key_columns!(), " FROM api_keys WHERE id = ?1"));
 
-const KEYS: &str = concat!(
-    "SELECT ",
-    key_columns!(),
-    " FROM api_keys WHERE workspace_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2"
-);
+const KEYS: &str = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE workspace_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2");
 
 const ADD_KEY: &str = concat!("INSERT INTO api_keys (", key_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)");
 
@@ -51,10 +47,7 @@ pub(super) fn bootstrap(db: &Db<'_>, first: &Bootstrap) -> Result<bool, StoreErr
     let (organization, workspace) = (first.organization.as_str(), first.workspace.as_str());
     let at = first.key.created_at.0;
     db.execute("INSERT INTO organizations (id, created_at) VALUES (?1, ?2)", params![organization, at])?;
-    db.execute(
-        "INSERT INTO workspaces (id, organization_id, created_at) VALUES (?1, ?2, ?3)",
-        params![workspace, organization, at],
-    )?;
+    db.execute("INSERT INTO workspaces (id, organization_id, created_at) VALUES (?1, ?2, ?3)", params![workspace, organization, at])?;
     insert_key(db, organization, workspace, &first.key)?;
     Ok(true)
 }
@@ -77,10 +70,7 @@ pub(super) fn add(db: &Db<'_>, organization: &str, workspace: &str, key: &NewApi
 }
 
 fn insert_key(db: &Db<'_>, organization: &str, workspace: &str, key: &NewApiKey) -> Result<(), StoreError> {
-    db.execute(
-        ADD_KEY,
-        params![key.id.as_str(), organization, workspace, key.name, &key.sha256[..], key.created_at.0],
-    )?;
+    db.execute(ADD_KEY, params![key.id.as_str(), organization, workspace, key.name, &key.sha256[..], key.created_at.0])?;
     Ok(())
 }
 

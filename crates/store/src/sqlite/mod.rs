@@ -55,8 +55,7 @@ impl SqliteStore {
     /// directory's [`crate::DataDirLock`].
     pub fn open(config: SqliteConfig) -> Result<Self, StoreError> {
         let path = prepare_file(&config.dir).map_err(|error| unavailable("preparing the database file", &error))?;
-        let mut writing =
-            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let mut writing = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         schema::set_up_writer(&writing)?;
         schema::migrate(&mut writing)?;
         if let Some(pages) = config.max_pages {
@@ -76,8 +75,7 @@ impl SqliteStore {
         };
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..config.readers.clamp(*limits::READERS.start(), *limits::READERS.end()) {
-            let reading =
-                Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let reading = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             schema::set_up_reader(&reading)?;
             let (queue, counters) = (Arc::clone(&queue), Arc::clone(&counters));
             store.start("store-reader", move || readers::run(&reading, &queue, &counters))?;

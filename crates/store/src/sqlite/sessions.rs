@@ -26,11 +26,9 @@ const OWNER: &str = scoped!("SELECT number, epoch, workspace_id, unfinished FROM
 
 const CLAIM: &str = scoped!("UPDATE sessions SET epoch = ?3 WHERE id = ?1 AND epoch <= ?3");
 
-const NOTE_RECOVERY: &str =
-    concat!(scoped!("UPDATE sessions SET recoveries = recoveries + 1 WHERE id = ?1"), " RETURNING recoveries");
+const NOTE_RECOVERY: &str = concat!(scoped!("UPDATE sessions SET recoveries = recoveries + 1 WHERE id = ?1"), " RETURNING recoveries");
 
-const UNFINISHED: &str =
-    "SELECT id, organization_id, workspace_id, recoveries FROM sessions WHERE unfinished = 1 ORDER BY number";
+const UNFINISHED: &str = "SELECT id, organization_id, workspace_id, recoveries FROM sessions WHERE unfinished = 1 ORDER BY number";
 
 const INSERT: &str = "INSERT INTO sessions (id, organization_id, workspace_id, agent_id, agent_version, environment_id, \
     deployment_id, status, title, view, created_at, updated_at, archived_at, epoch, last_seq, last_position, unfinished, recoveries) \
@@ -71,11 +69,7 @@ pub(super) fn get(db: &Db<'_>, workspace: Option<&str>, id: &str) -> Result<Opti
 }
 
 /// A row with its number.
-pub(super) fn get_numbered(
-    db: &Db<'_>,
-    workspace: Option<&str>,
-    id: &str,
-) -> Result<Option<(i64, SessionRow)>, StoreError> {
+pub(super) fn get_numbered(db: &Db<'_>, workspace: Option<&str>, id: &str) -> Result<Option<(i64, SessionRow)>, StoreError> {
     db.first(GET, params![id, workspace], |row| Ok((row.get(19)?, read(row)?)))
 }
 
@@ -111,13 +105,7 @@ pub(super) fn list(
     listing(workspace, filter)?.page(db, order, page, read, Cursor::of_session)
 }
 
-pub(super) fn delete(
-    db: &Db<'_>,
-    workspace: Option<&str>,
-    epoch: Epoch,
-    id: &str,
-    at: Timestamp,
-) -> Result<SessionDeletion, StoreError> {
+pub(super) fn delete(db: &Db<'_>, workspace: Option<&str>, epoch: Epoch, id: &str, at: Timestamp) -> Result<SessionDeletion, StoreError> {
     let owner = db.first(OWNER, params![id, workspace], |row| {
         Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
     })?;
@@ -140,10 +128,7 @@ pub(super) fn delete(
     ] {
         db.execute(sql, [number])?;
     }
-    db.execute(
-        "INSERT INTO tombstones (id, workspace_id, deleted_at) VALUES (?1, ?2, ?3)",
-        params![id, workspace, at.0],
-    )?;
+    db.execute("INSERT INTO tombstones (id, workspace_id, deleted_at) VALUES (?1, ?2, ?3)", params![id, workspace, at.0])?;
     Ok(SessionDeletion::Deleted)
 }
 
@@ -153,12 +138,7 @@ pub(super) fn deleted(db: &Db<'_>, workspace: Option<&str>, id: &str) -> Result<
 
 pub(super) fn unfinished(db: &Db<'_>) -> Result<Vec<UnfinishedSession>, StoreError> {
     db.all(UNFINISHED, [], |row| {
-        Ok(UnfinishedSession {
-            id: id(row, 0)?,
-            organization: id(row, 1)?,
-            workspace: id(row, 2)?,
-            recoveries: small(row, 3)?,
-        })
+        Ok(UnfinishedSession { id: id(row, 0)?, organization: id(row, 1)?, workspace: id(row, 2)?, recoveries: small(row, 3)? })
     })
 }
 
@@ -208,14 +188,10 @@ pub(super) fn hot() -> Vec<String> {
         SessionFilter::default(),
         SessionFilter { statuses: vec!["idle".to_owned()], ..SessionFilter::default() },
         SessionFilter { agent_id: ostler_core::ids::AgentId::from_str("agent_1").ok(), ..SessionFilter::default() },
-        SessionFilter {
-            environment_id: ostler_core::ids::EnvironmentId::from_str("env_1").ok(),
-            ..SessionFilter::default()
-        },
+        SessionFilter { environment_id: ostler_core::ids::EnvironmentId::from_str("env_1").ok(), ..SessionFilter::default() },
         SessionFilter { deployment_id: Some("d".to_owned()), ..SessionFilter::default() },
     ];
-    let mut sql: Vec<String> =
-        [GET, NUMBER, OWNER, CLAIM, NOTE_RECOVERY, UNFINISHED, TOMBSTONE].map(str::to_owned).into();
+    let mut sql: Vec<String> = [GET, NUMBER, OWNER, CLAIM, NOTE_RECOVERY, UNFINISHED, TOMBSTONE].map(str::to_owned).into();
     for filter in &filters {
         for order in [Order::Ascending, Order::Descending] {
             let listing = listing(workspace(), filter).unwrap();

@@ -8,9 +8,9 @@ use ostler_core::time::Timestamp;
 use super::journal::EncodedBatch;
 use super::{SqliteStore, access, documents, journal, keys, sessions};
 use crate::{
-    ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, Order, Page,
-    PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
-    StoredEvent, StoredRecord, UnfinishedSession,
+    ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, Order, Page, PageRequest,
+    SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError, StoredEvent,
+    StoredRecord, UnfinishedSession,
 };
 
 #[async_trait]
@@ -23,8 +23,7 @@ impl Store for SqliteStore {
         if let Some(id) = self.read(keys::install_id).await? {
             return Ok(id);
         }
-        let random =
-            getrandom::u64().map_err(|error| StoreError::Unavailable(format!("making an install id: {error}")))?;
+        let random = getrandom::u64().map_err(|error| StoreError::Unavailable(format!("making an install id: {error}")))?;
         self.write(move |db| keys::make_install_id(db, &format!("{random:016x}"))).await
     }
 
@@ -79,24 +78,12 @@ impl Store for SqliteStore {
         self.read(move |db| documents::get(db, workspace.as_deref(), &kind, &id)).await
     }
 
-    async fn document_version(
-        &self,
-        scope: &Scope,
-        kind: &str,
-        id: &str,
-        version: u64,
-    ) -> Result<Option<Document>, StoreError> {
+    async fn document_version(&self, scope: &Scope, kind: &str, id: &str, version: u64) -> Result<Option<Document>, StoreError> {
         let (workspace, kind, id) = (access::workspace(scope)?, kind.to_owned(), id.to_owned());
         self.read(move |db| documents::get_version(db, workspace.as_deref(), &kind, &id, version)).await
     }
 
-    async fn replace_document(
-        &self,
-        scope: &Scope,
-        doc: &Document,
-        expected_lock: u64,
-        keep_version: bool,
-    ) -> Result<bool, StoreError> {
+    async fn replace_document(&self, scope: &Scope, doc: &Document, expected_lock: u64, keep_version: bool) -> Result<bool, StoreError> {
         access::may_own(scope, &doc.organization, &doc.workspace)?;
         let (workspace, doc) = (access::workspace(scope)?, doc.clone());
         self.write(move |db| documents::replace(db, workspace.as_deref(), &doc, expected_lock, keep_version)).await
@@ -125,25 +112,13 @@ impl Store for SqliteStore {
         self.read(move |db| documents::list(db, workspace, &kind, &filter, &page)).await
     }
 
-    async fn document_versions(
-        &self,
-        scope: &Scope,
-        kind: &str,
-        id: &str,
-        page: &PageRequest,
-    ) -> Result<Page<Document>, StoreError> {
+    async fn document_versions(&self, scope: &Scope, kind: &str, id: &str, page: &PageRequest) -> Result<Page<Document>, StoreError> {
         let workspace = access::workspace(scope)?;
         let (kind, id, page) = (kind.to_owned(), id.to_owned(), page.clone());
         self.read(move |db| documents::versions(db, workspace, &kind, &id, &page)).await
     }
 
-    async fn create_session(
-        &self,
-        scope: &Scope,
-        epoch: Epoch,
-        row: &SessionRow,
-        first: &SessionBatch,
-    ) -> Result<(), StoreError> {
+    async fn create_session(&self, scope: &Scope, epoch: Epoch, row: &SessionRow, first: &SessionBatch) -> Result<(), StoreError> {
         access::may_own(scope, &row.organization, &row.workspace)?;
         if first.session != row.id || first.after_seq != 0 {
             return Err(StoreError::Invalid("the first batch does not belong to the new session".to_owned()));
@@ -157,24 +132,12 @@ impl Store for SqliteStore {
         self.read(move |db| sessions::get(db, workspace.as_deref(), id.as_str())).await
     }
 
-    async fn sessions(
-        &self,
-        scope: &Scope,
-        filter: &SessionFilter,
-        order: Order,
-        page: &PageRequest,
-    ) -> Result<SessionPage, StoreError> {
+    async fn sessions(&self, scope: &Scope, filter: &SessionFilter, order: Order, page: &PageRequest) -> Result<SessionPage, StoreError> {
         let (workspace, filter, page) = (access::workspace(scope)?, filter.clone(), page.clone());
         self.read(move |db| sessions::list(db, workspace, &filter, order, &page)).await
     }
 
-    async fn delete_session(
-        &self,
-        scope: &Scope,
-        epoch: Epoch,
-        id: &SessionId,
-        at: Timestamp,
-    ) -> Result<SessionDeletion, StoreError> {
+    async fn delete_session(&self, scope: &Scope, epoch: Epoch, id: &SessionId, at: Timestamp) -> Result<SessionDeletion, StoreError> {
         let (workspace, id) = (access::workspace(scope)?, id.clone());
         self.write(move |db| sessions::delete(db, workspace.as_deref(), epoch, id.as_str(), at)).await
     }
@@ -194,13 +157,7 @@ impl Store for SqliteStore {
         self.write(move |db| sessions::note_recovery(db, workspace.as_deref(), id.as_str())).await
     }
 
-    async fn claim(
-        &self,
-        scope: &Scope,
-        epoch: Epoch,
-        id: &SessionId,
-        snapshot_version: u32,
-    ) -> Result<Option<Claimed>, StoreError> {
+    async fn claim(&self, scope: &Scope, epoch: Epoch, id: &SessionId, snapshot_version: u32) -> Result<Option<Claimed>, StoreError> {
         let workspace = access::workspace(scope)?;
         let (scoped, session) = (workspace.clone(), id.clone());
         let current = self.read(move |db| sessions::get(db, scoped.as_deref(), session.as_str())).await?;
@@ -233,41 +190,24 @@ impl Store for SqliteStore {
         self.write(move |db| journal::save_snapshot(db, id.as_str(), &snapshot)).await
     }
 
-    async fn records(
-        &self,
-        id: &SessionId,
-        after_seq: u64,
-        kinds: &[&str],
-        limit: usize,
-    ) -> Result<Vec<StoredRecord>, StoreError> {
+    async fn records(&self, id: &SessionId, after_seq: u64, kinds: &[&str], limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
         let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let id = id.clone();
         self.read(move |db| journal::records(db, id.as_str(), after_seq, &kinds, limit)).await
     }
 
-    async fn events(
-        &self,
-        scope: &Scope,
-        id: &SessionId,
-        query: &EventQuery,
-    ) -> Result<Option<Vec<StoredEvent>>, StoreError> {
+    async fn events(&self, scope: &Scope, id: &SessionId, query: &EventQuery) -> Result<Option<Vec<StoredEvent>>, StoreError> {
         let (workspace, id, query) = (access::workspace(scope)?, id.clone(), query.clone());
         self.read(move |db| journal::events(db, workspace.as_deref(), id.as_str(), &query)).await
     }
 
-    async fn event(
-        &self,
-        scope: &Scope,
-        id: &SessionId,
-        event_id: &EventId,
-    ) -> Result<Option<StoredEvent>, StoreError> {
+    async fn event(&self, scope: &Scope, id: &SessionId, event_id: &EventId) -> Result<Option<StoredEvent>, StoreError> {
         let (workspace, id, event_id) = (access::workspace(scope)?, id.clone(), event_id.clone());
         self.read(move |db| journal::event(db, workspace.as_deref(), id.as_str(), event_id.as_str())).await
     }
 
     async fn last_position(&self, scope: &Scope, id: &SessionId) -> Result<Option<u64>, StoreError> {
         let (workspace, id) = (access::workspace(scope)?, id.clone());
-        self.read(move |db| Ok(sessions::number(db, workspace.as_deref(), id.as_str())?.map(|(_, position)| position)))
-            .await
+        self.read(move |db| Ok(sessions::number(db, workspace.as_deref(), id.as_str())?.map(|(_, position)| position))).await
     }
 }

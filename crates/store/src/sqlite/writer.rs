@@ -122,9 +122,7 @@ impl Writer {
             if self.conn.is_autocommit() {
                 // SQLite gave up the whole transaction (disk full, out of memory), and with it the
                 // jobs before this one.
-                return Err(outcome
-                    .err()
-                    .unwrap_or_else(|| StoreError::Unavailable("the transaction was lost".to_owned())));
+                return Err(outcome.err().unwrap_or_else(|| StoreError::Unavailable("the transaction was lost".to_owned())));
             }
             match outcome {
                 Ok(()) => successes += 1,

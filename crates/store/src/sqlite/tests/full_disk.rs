@@ -46,8 +46,7 @@ async fn child_on_a_small_disk() {
 #[test]
 fn a_full_disk_acknowledges_nothing_and_recovers_without_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let script =
-        format!("mount -t tmpfs -o size=8m tmpfs \"${DIR}\" || exit {NO_MOUNT}; exec \"$0\" --exact \"$1\" --ignored");
+    let script = format!("mount -t tmpfs -o size=8m tmpfs \"${DIR}\" || exit {NO_MOUNT}; exec \"$0\" --exact \"$1\" --ignored");
     let child = Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())

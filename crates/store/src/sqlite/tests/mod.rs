@@ -71,10 +71,6 @@ async fn a_full_database_acknowledges_nothing_and_recovers() {
 #[tokio::test]
 async fn a_damaged_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(
-        dir.path().join(super::FILE),
-        "this is not a database, but it is long enough to look at".repeat(100),
-    )
-    .unwrap();
+    std::fs::write(dir.path().join(super::FILE), "this is not a database, but it is long enough to look at".repeat(100)).unwrap();
     assert!(matches!(SqliteStore::open(SqliteConfig::new(dir.path())), Err(StoreError::Corrupt(_))));
 }

@@ -34,11 +34,7 @@ fn hot_queries_use_an_index_and_do_not_sort() {
 fn idle_sessions_are_not_looked_at_for_recovery() {
     let mut conn = Connection::open_in_memory().unwrap();
     schema::migrate(&mut conn).unwrap();
-    let steps = sessions::hot()
-        .iter()
-        .filter(|sql| sql.contains("unfinished = 1"))
-        .flat_map(|sql| plan(&conn, sql))
-        .collect::<Vec<_>>();
+    let steps = sessions::hot().iter().filter(|sql| sql.contains("unfinished = 1")).flat_map(|sql| plan(&conn, sql)).collect::<Vec<_>>();
     assert!(!steps.is_empty() && steps.iter().all(|step| step.contains("sessions_unfinished")), "{steps:?}");
 }
 

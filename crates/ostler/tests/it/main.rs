@@ -1,0 +1,16 @@
+//! Stories about the real binary: each starts a server (or a command), does what a client does, and
+//! looks at what a client sees. The model is scripted; the sandbox is the real one.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it is skipped")]
+
+mod access;
+mod answers;
+mod command;
+mod cut;
+mod failures;
+mod interrupts;
+mod lifetime;
+mod starting;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod turns;
