@@ -43,3 +43,7 @@ pub const DEMO_QUOTE_CHARS: usize = 600;
 pub const DEMO_USER_CHARS: usize = 400;
 /// Characters of one preview of the demo model.
 pub const DEMO_CHUNK_CHARS: usize = 12;
+
+/// Nesting of any field of an answer's block. Well below what JSON parsers take, because blocks are
+/// wrapped into records, frames and requests.
+pub const BLOCK_DEPTH: usize = 64;

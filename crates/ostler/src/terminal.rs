@@ -1,6 +1,25 @@
 //! Text from models, tools and servers made harmless for a terminal: it can neither move the
 //! cursor, nor change colours or titles, nor turn the reading direction around.
 
+/// The same JSON, with what could steer a terminal written as escapes; its meaning stays.
+pub(crate) fn neutral_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            // Such characters only stand inside of strings.
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether a character beyond ASCII can move the cursor or turn the reading direction around.
+fn steers(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// The same text with control, escape and bidirectional characters made visible. Line feeds and
 /// tabs stay.
 pub(crate) fn neutral(text: &str) -> String {
@@ -11,13 +30,7 @@ pub(crate) fn neutral(text: &str) -> String {
             '\r' => {}
             '\u{0}'..='\u{1f}' => out.push(char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}')),
             '\u{7f}' => out.push('\u{2421}'),
-            '\u{80}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => {
+            c if steers(c) => {
                 out.push_str(&format!("<U+{:04X}>", c as u32));
             }
             c => out.push(c),
@@ -45,6 +58,14 @@ mod tests {
         let safe = neutral(evil);
         assert!(safe.chars().all(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}')), "{safe:?}");
         assert_eq!(safe, "a␛[2J␛]0;title␇bc<U+009B>31m<U+202E>txt␀");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_loses_its_power() {
+        let value = serde_json::json!({"text": "a\u{9b}31m\u{202e}x\u{e0001}é漢\u{1b}"});
+        let safe = neutral_json(&value.to_string());
+        assert!(!safe.chars().any(|c| steers(c) || c.is_control()), "{safe:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
     }
 
     #[test]

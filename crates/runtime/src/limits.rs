@@ -28,6 +28,8 @@ pub const RECOVERY_HOLD: Duration = Duration::from_secs(30);
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How long beyond its own timeout a call may take before its sandbox is given up.
 pub const CALL_GRACE: Duration = Duration::from_secs(60);
+/// How long a cancelled call may take to end before its sandbox is given up.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(30);
 /// The longest timeout of a call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a sandbox that does not answer is tried again before it is given up.

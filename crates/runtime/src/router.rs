@@ -16,7 +16,7 @@ use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::step::{self, Input};
 use ostler_models::Model;
-use ostler_store::{Epoch, SessionDeletion, SessionRow, Store, StoreError};
+use ostler_store::{Epoch, OpenWork, SessionDeletion, SessionRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -402,9 +402,12 @@ impl SessionRouter {
 
     async fn delete_whole(&self, scope: &Scope, session: &SessionId) -> Result<(), RuntimeError> {
         let deps = self.deps();
-        match deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now()).await? {
+        match deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now(), OpenWork::Kept).await? {
             SessionDeletion::Deleted => {}
             SessionDeletion::NotFound => return Err(RuntimeError::no_session(session.as_str())),
+            SessionDeletion::Unfinished if self.is_unreadable(session).await => {
+                deps.store.delete_session(scope, deps.epoch, session, deps.ambient.now(), OpenWork::Deleted).await?;
+            }
             SessionDeletion::Unfinished => {
                 return Err(Refusal::invalid("the session is running; send user.interrupt and wait until it is idle").into());
             }
@@ -417,6 +420,12 @@ impl SessionRouter {
             tracing::error!(%session, %why, "the sandbox of a deleted session cannot be removed now");
         }
         Ok(())
+    }
+
+    /// Whether nobody can ever end the work of this session, because its journal cannot be read.
+    async fn is_unreadable(&self, session: &SessionId) -> bool {
+        let awake = self.maps().actors.contains_key(session);
+        !awake && matches!(load(self.deps(), session).await, Err(StoreError::Corrupt(_)))
     }
 
     /// Follows a session from a position on, or from now on.

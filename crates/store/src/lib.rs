@@ -27,7 +27,7 @@ pub use journal::{Claimed, EventQuery, RowUpdate, SessionBatch, Snapshot, Stored
 pub use keys::{ApiKey, Bootstrap, NewApiKey, Space};
 pub use lock::{DataDirLock, LockError};
 pub use page::{Cursor, Direction, Order, Page, PageRequest, TimeRange};
-pub use session::{Epoch, SessionDeletion, SessionFilter, SessionPage, SessionRow, UnfinishedSession};
+pub use session::{Epoch, OpenWork, SessionDeletion, SessionFilter, SessionPage, SessionRow, UnfinishedSession};
 pub use sqlite::{FaultHook, FaultPoint, SqliteConfig, SqliteStore, Stats};
 
 /// All that is durable. A foreign id behaves exactly as an unknown one.
@@ -102,9 +102,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Sessions by creation.
     async fn sessions(&self, scope: &Scope, filter: &SessionFilter, order: Order, page: &PageRequest) -> Result<SessionPage, StoreError>;
 
-    /// Deletes a session and all that hangs on it, unless work is open in it; a tombstone without
+    /// Deletes a session and all that hangs on it, unless its open work is to be kept; a tombstone without
     /// content stays. `Stale` when a later epoch owns it.
-    async fn delete_session(&self, scope: &Scope, epoch: Epoch, id: &SessionId, at: Timestamp) -> Result<SessionDeletion, StoreError>;
+    async fn delete_session(
+        &self,
+        scope: &Scope,
+        epoch: Epoch,
+        id: &SessionId,
+        at: Timestamp,
+        open: OpenWork,
+    ) -> Result<SessionDeletion, StoreError>;
 
     /// When a session was deleted, if it was.
     async fn deleted_session(&self, scope: &Scope, id: &SessionId) -> Result<Option<Timestamp>, StoreError>;

@@ -70,6 +70,15 @@ pub struct SessionFilter {
     pub include_archived: bool,
 }
 
+/// What a deletion does with open work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenWork {
+    /// A session with open work stays.
+    Kept,
+    /// It goes with its work.
+    Deleted,
+}
+
 /// What a deletion came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionDeletion {

@@ -4,6 +4,7 @@ use ostler_core::ids::EventId;
 use ostler_core::model::{BlockKind, ResponseBlock};
 use serde_json::{Map, Value, json};
 
+use crate::limits::BLOCK_DEPTH;
 use crate::{ModelEvent, PreviewKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +108,8 @@ impl Block {
                 BlockKind::Other
             }
         };
+        // What is nested deeper could be written into the journal and never be read again.
+        self.start.retain(|_, value| is_within(value, BLOCK_DEPTH));
         Some(ResponseBlock { event_id: self.event_id, kind, raw: Value::Object(self.start) })
     }
 
@@ -119,7 +122,8 @@ impl Block {
         } else {
             serde_json::from_str(&self.input).ok()
         };
-        let whole = sent.filter(|input| input.is_object() && self.closed && !id.is_empty() && !name.is_empty());
+        let whole =
+            sent.filter(|input| input.is_object() && is_within(input, BLOCK_DEPTH) && self.closed && !id.is_empty() && !name.is_empty());
         let complete = whole.is_some();
         let input = whole.unwrap_or_else(|| json!({}));
         self.start.insert("input".to_owned(), input.clone());
@@ -160,6 +164,15 @@ fn taken(map: &mut Map<String, Value>, field: &str) -> String {
 
 fn text_of<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
     map.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a value is nested at most this deep.
+fn is_within(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(items) => depth > 0 && items.iter().all(|item| is_within(item, depth - 1)),
+        Value::Object(fields) => depth > 0 && fields.values().all(|field| is_within(field, depth - 1)),
+        _ => true,
+    }
 }
 
 fn is_empty_object(value: &Value) -> bool {

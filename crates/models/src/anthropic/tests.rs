@@ -180,6 +180,30 @@ fn rich() -> Vec<Value> {
     events
 }
 
+/// `{"x": [[..]]}` nested so deep in all.
+fn nested(depth: usize) -> String {
+    format!("{{\"x\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1))
+}
+
+#[test]
+fn what_is_nested_too_deeply_to_be_read_again_is_not_taken() {
+    for (depth, complete) in [(2, true), (64, true), (65, false), (122, false), (126, false), (127, false), (500, false)] {
+        let mut citation = json!({"cited_text": "c"});
+        if depth < 100 {
+            citation["more"] = serde_json::from_str(&nested(depth)).unwrap();
+        }
+        let text =
+            block(0, json!({"type": "text", "text": ""}), &[text_delta("hi"), json!({"type": "citations_delta", "citation": citation})]);
+        let call = block(1, tool("a"), &[input_delta(&nested(depth))]);
+        let answer = answer_to(&message(vec![text, call], "tool_use")).unwrap();
+        let BlockKind::ToolCall { complete: whole, input, .. } = &answer.blocks[1].kind else { panic!("{depth}") };
+        assert_eq!((*whole, input == &json!({})), (complete, !complete), "{depth}");
+        // As deep as records, frames and requests wrap it, with much to spare.
+        let wrapped = format!("{}{}{}", "[".repeat(40), serde_json::to_string(&answer.blocks).unwrap(), "]".repeat(40));
+        assert!(serde_json::from_str::<Value>(&wrapped).is_ok(), "{depth}");
+    }
+}
+
 fn read(chunks: impl IntoIterator<Item = Bytes>) -> (Result<ModelResponse, ModelError>, Vec<ModelEvent>) {
     let mut answer = Answer::new(IdSource::new(1, 1));
     let mut decoder = FrameDecoder::new();

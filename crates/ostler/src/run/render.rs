@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::session::Ending;
 use crate::client::StreamEvent;
 use crate::logging::say;
-use crate::terminal::{neutral, one_line};
+use crate::terminal::{neutral, neutral_json, one_line};
 
 /// Lines of a call's output that are shown.
 const OUTPUT_LINES: usize = 200;
@@ -65,7 +65,7 @@ impl Render {
     /// Shows an event.
     pub(crate) fn event(&mut self, event: &StreamEvent) {
         if self.json {
-            self.line(&event.text);
+            self.line(&neutral_json(&event.text));
             return;
         }
         let data = &event.data;

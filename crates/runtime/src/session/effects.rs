@@ -188,24 +188,22 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
         };
     }
     fault::point(Point::BeforeDispatch);
-    let run = run_or_cancel(alive.as_ref(), &request, &cancel);
-    let outcome = tokio::time::timeout(limits::CALL_TIMEOUT + limits::CALL_GRACE, run).await;
-    match outcome {
-        Ok(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
-        Ok(Err(CallError::Refused(why))) => {
+    match run_or_cancel(alive.as_ref(), &request, &cancel).await {
+        Some(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
+        Some(Err(CallError::Refused(why))) => {
             Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) }
         }
         // A connection of this server cannot speak for what the last server sent.
-        Ok(Err(CallError::NeverReceived)) => {
+        Some(Err(CallError::NeverReceived)) => {
             forget(link, &incarnation).await;
             lost(fresh)
         }
-        Ok(Err(CallError::Lost)) => {
+        Some(Err(CallError::Lost)) => {
             forget(link, &incarnation).await;
             lost(false)
         }
-        Err(_) => {
-            tracing::warn!(%session, call = %call.id, "a call is far beyond its time and its sandbox is ended");
+        None => {
+            tracing::warn!(%session, call = %call.id, "a call does not end in its time and its sandbox is ended");
             forget(link, &incarnation).await;
             stop(deps, session).await;
             lost(false)
@@ -214,16 +212,22 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
 }
 
 /// Waits for the result, also after the call was cancelled: it comes when its processes are gone.
-async fn run_or_cancel(alive: &dyn SandboxLink, request: &CallRequest, cancel: &CancellationToken) -> Result<CallOutcome, CallError> {
+/// `None`: it did not come in its time; whatever is wrong in there, waiting does not mend it.
+async fn run_or_cancel(
+    alive: &dyn SandboxLink,
+    request: &CallRequest,
+    cancel: &CancellationToken,
+) -> Option<Result<CallOutcome, CallError>> {
     let mut run = std::pin::pin!(alive.run(request));
     tokio::select! {
         // Given first, so that the cancel cannot overtake the call.
         biased;
-        outcome = &mut run => return outcome,
+        outcome = &mut run => return Some(outcome),
         () = cancel.cancelled() => {}
+        () = tokio::time::sleep(limits::CALL_TIMEOUT + limits::CALL_GRACE) => return None,
     }
     alive.cancel(&request.id).await;
-    run.await
+    tokio::time::timeout(limits::CANCEL_GRACE, run).await.ok()
 }
 
 /// The living sandbox: the known way to it, or a new one to a life that survived the last server.

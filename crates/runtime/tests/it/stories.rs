@@ -295,7 +295,10 @@ async fn sandboxes_that_no_session_needs_are_ended_at_the_next_start() {
     let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}").await;
     tail.idle().await;
     // Deleted by a server that died before it came to the sandbox.
-    node.store.delete_session(&node.scope, u64::MAX >> 1, &session, ostler_core::time::Timestamp(1)).await.unwrap();
+    node.store
+        .delete_session(&node.scope, u64::MAX >> 1, &session, ostler_core::time::Timestamp(1), ostler_store::OpenWork::Kept)
+        .await
+        .unwrap();
     node.restart().await;
     assert!(node.sandboxes.removed.lock().unwrap().contains(&session));
 }

@@ -3,7 +3,9 @@
 use ostler_core::time::Timestamp;
 
 use super::fixtures::{agent, create, home, revised, row, stranger};
-use crate::{Cursor, Document, DocumentDeletion, DocumentFilter, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange};
+use crate::{
+    Cursor, Document, DocumentDeletion, DocumentFilter, OpenWork, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange,
+};
 
 fn ids(rows: &[Document]) -> Vec<&str> {
     rows.iter().map(|doc| doc.id.as_str()).collect()
@@ -124,7 +126,7 @@ pub async fn a_referenced_document_is_not_deleted(store: &dyn Store) {
     let unless = Some(SessionRef::Environment);
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::Referenced));
     assert!(store.document(&home, "environment", "env_one").await.unwrap().is_some());
-    assert_eq!(store.delete_session(&home, 1, &session.id, Timestamp(5)).await, Ok(SessionDeletion::Deleted));
+    assert_eq!(store.delete_session(&home, 1, &session.id, Timestamp(5), OpenWork::Kept).await, Ok(SessionDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::NotFound));
 }

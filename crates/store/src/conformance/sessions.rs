@@ -3,7 +3,9 @@
 use ostler_core::time::Timestamp;
 
 use super::fixtures::{RECOVERY, batch, create, event_id, home, row, stranger};
-use crate::{Cursor, EventQuery, Order, PageRequest, SessionDeletion, SessionFilter, SessionRow, Snapshot, Store, StoreError, TimeRange};
+use crate::{
+    Cursor, EventQuery, OpenWork, Order, PageRequest, SessionDeletion, SessionFilter, SessionRow, Snapshot, Store, StoreError, TimeRange,
+};
 
 fn names(rows: &[SessionRow]) -> Vec<&str> {
     rows.iter().map(|row| row.id.as_str().trim_start_matches("sesn_")).collect()
@@ -72,14 +74,16 @@ pub async fn deletion_leaves_a_tombstone_only(store: &dyn Store) {
     let (gone, kept) = (row("gone", 1), row("kept", 2));
     let busy = SessionRow { unfinished: true, ..row("busy", 3) };
     create(store, &busy, 1).await;
-    assert_eq!(store.delete_session(&home(), 2, &busy.id, Timestamp(8)).await, Ok(SessionDeletion::Unfinished));
+    assert_eq!(store.delete_session(&home(), 2, &busy.id, Timestamp(8), OpenWork::Kept).await, Ok(SessionDeletion::Unfinished));
     assert!(store.session(&home(), &busy.id).await.unwrap().is_some());
+    let whatever = store.delete_session(&home(), 2, &busy.id, Timestamp(8), OpenWork::Deleted).await;
+    assert_eq!(whatever, Ok(SessionDeletion::Deleted));
     create(store, &gone, 3).await;
     create(store, &kept, 2).await;
     store.save_snapshot(&gone.id, Snapshot { seq: 2, version: 1, body: "{}".to_owned() }).await.unwrap();
-    assert_eq!(store.delete_session(&home(), 0, &gone.id, Timestamp(8)).await, Err(StoreError::Stale));
-    assert_eq!(store.delete_session(&home(), 2, &gone.id, Timestamp(8)).await, Ok(SessionDeletion::Deleted));
-    assert_eq!(store.delete_session(&home(), 2, &gone.id, Timestamp(9)).await, Ok(SessionDeletion::NotFound));
+    assert_eq!(store.delete_session(&home(), 0, &gone.id, Timestamp(8), OpenWork::Kept).await, Err(StoreError::Stale));
+    assert_eq!(store.delete_session(&home(), 2, &gone.id, Timestamp(8), OpenWork::Kept).await, Ok(SessionDeletion::Deleted));
+    assert_eq!(store.delete_session(&home(), 2, &gone.id, Timestamp(9), OpenWork::Kept).await, Ok(SessionDeletion::NotFound));
     assert_eq!(store.session(&home(), &gone.id).await, Ok(None));
     assert_eq!(store.events(&home(), &gone.id, &EventQuery::after(0, 10)).await, Ok(None));
     assert_eq!(store.records(&gone.id, 0, &[], 10).await, Ok(Vec::new()));
@@ -132,7 +136,7 @@ pub async fn a_foreign_session_is_unknown(store: &dyn Store) {
     assert_eq!(store.event(&scope, &mine.id, &event_id(&mine.id, 1)).await, Ok(None));
     assert_eq!(store.last_position(&scope, &mine.id).await, Ok(None));
     assert_eq!(store.note_recovery(&scope, &mine.id).await, Err(StoreError::NotFound));
-    assert_eq!(store.delete_session(&scope, 9, &mine.id, Timestamp(1)).await, Ok(SessionDeletion::NotFound));
-    assert_eq!(store.delete_session(&home(), 9, &mine.id, Timestamp(1)).await, Ok(SessionDeletion::Deleted));
+    assert_eq!(store.delete_session(&scope, 9, &mine.id, Timestamp(1), OpenWork::Kept).await, Ok(SessionDeletion::NotFound));
+    assert_eq!(store.delete_session(&home(), 9, &mine.id, Timestamp(1), OpenWork::Kept).await, Ok(SessionDeletion::Deleted));
     assert_eq!(store.deleted_session(&scope, &mine.id).await, Ok(None));
 }

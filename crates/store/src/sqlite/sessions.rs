@@ -8,7 +8,9 @@ use super::convert::{bounded, id, integer, optional_time, small, time, unsigned}
 use super::db::Db;
 use super::journal::{self, EncodedBatch};
 use super::listing::Listing;
-use crate::{Cursor, Epoch, Order, PageRequest, SessionDeletion, SessionFilter, SessionPage, SessionRow, StoreError, UnfinishedSession};
+use crate::{
+    Cursor, Epoch, OpenWork, Order, PageRequest, SessionDeletion, SessionFilter, SessionPage, SessionRow, StoreError, UnfinishedSession,
+};
 
 macro_rules! select {
     () => {
@@ -105,7 +107,14 @@ pub(super) fn list(
     listing(workspace, filter)?.page(db, order, page, read, Cursor::of_session)
 }
 
-pub(super) fn delete(db: &Db<'_>, workspace: Option<&str>, epoch: Epoch, id: &str, at: Timestamp) -> Result<SessionDeletion, StoreError> {
+pub(super) fn delete(
+    db: &Db<'_>,
+    workspace: Option<&str>,
+    epoch: Epoch,
+    id: &str,
+    at: Timestamp,
+    open: OpenWork,
+) -> Result<SessionDeletion, StoreError> {
     let owner = db.first(OWNER, params![id, workspace], |row| {
         Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
     })?;
@@ -115,7 +124,7 @@ pub(super) fn delete(db: &Db<'_>, workspace: Option<&str>, epoch: Epoch, id: &st
     if owner > epoch {
         return Err(StoreError::Stale);
     }
-    if unfinished {
+    if unfinished && open == OpenWork::Kept {
         return Ok(SessionDeletion::Unfinished);
     }
     let (from, to) = journal::keys(number);

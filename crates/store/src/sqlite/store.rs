@@ -8,9 +8,9 @@ use ostler_core::time::Timestamp;
 use super::journal::EncodedBatch;
 use super::{SqliteStore, access, documents, journal, keys, sessions};
 use crate::{
-    ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, Order, Page, PageRequest,
-    SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError, StoredEvent,
-    StoredRecord, UnfinishedSession,
+    ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, OpenWork, Order, Page,
+    PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
+    StoredEvent, StoredRecord, UnfinishedSession,
 };
 
 #[async_trait]
@@ -137,9 +137,16 @@ impl Store for SqliteStore {
         self.read(move |db| sessions::list(db, workspace, &filter, order, &page)).await
     }
 
-    async fn delete_session(&self, scope: &Scope, epoch: Epoch, id: &SessionId, at: Timestamp) -> Result<SessionDeletion, StoreError> {
+    async fn delete_session(
+        &self,
+        scope: &Scope,
+        epoch: Epoch,
+        id: &SessionId,
+        at: Timestamp,
+        open: OpenWork,
+    ) -> Result<SessionDeletion, StoreError> {
         let (workspace, id) = (access::workspace(scope)?, id.clone());
-        self.write(move |db| sessions::delete(db, workspace.as_deref(), epoch, id.as_str(), at)).await
+        self.write(move |db| sessions::delete(db, workspace.as_deref(), epoch, id.as_str(), at, open)).await
     }
 
     async fn deleted_session(&self, scope: &Scope, id: &SessionId) -> Result<Option<Timestamp>, StoreError> {
