@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use crate::run::{output, program, root, run, say};
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 5] = [("bash", "bash"), ("python3", "python3"), ("curl", "curl"), ("git", "git"), ("cc", "build-essential")];
+const PROGRAMS: [(&str, &str); 6] =
+    [("bash", "bash"), ("script", "bsdutils"), ("python3", "python3"), ("curl", "curl"), ("git", "git"), ("cc", "build-essential")];
 
 /// The Python packages that black-box tests use.
 const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];

@@ -9,7 +9,6 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "ostler",
     version,
-    about,
     after_help = "Start with:  ostler run \"what is in this sandbox?\"\nSettings: `ostler config default` prints a commented ostler.toml."
 )]
 pub(crate) struct Cli {

@@ -33,6 +33,8 @@ pub(crate) struct Client {
 /// One event of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamEvent {
+    /// Where to go on from; previews have none.
+    pub(crate) id: Option<String>,
     /// The JSON object.
     pub(crate) data: Value,
     /// Its text, as it came.
@@ -55,17 +57,22 @@ impl Client {
         self.send(self.http.post(self.url(path)).json(body), path).await
     }
 
-    /// Follows a stream of events; pings are left out. Open when this returns.
-    pub(crate) async fn stream(&self, path: &str) -> anyhow::Result<BoxStream<'static, anyhow::Result<StreamEvent>>> {
-        let response =
-            self.authorized(self.http.get(self.url(path))).send().await.with_context(|| format!("connecting to {}", self.access.url))?;
+    /// Follows a stream of events, from behind the one with this id or from now on; pings are left
+    /// out. Open when this returns.
+    pub(crate) async fn stream(&self, path: &str, after: Option<&str>) -> anyhow::Result<BoxStream<'static, anyhow::Result<StreamEvent>>> {
+        let mut request = self.authorized(self.http.get(self.url(path)));
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let response = request.send().await.with_context(|| format!("connecting to {}", self.access.url))?;
         let response = accepted(response, path).await?;
         let frames = sse_stream::SseByteStream::new(response.bytes_stream());
         let events = frames.filter_map(|frame| async move {
             match frame {
                 Ok(frame) if frame.event.as_deref() == Some("ping") => None,
                 Ok(frame) => {
-                    frame.data.map(|text| Ok(StreamEvent { data: serde_json::from_str(&text).context("an event is no JSON")?, text }))
+                    let id = frame.id;
+                    frame.data.map(|text| Ok(StreamEvent { id, data: serde_json::from_str(&text).context("an event is no JSON")?, text }))
                 }
                 Err(error) => Some(Err(anyhow::Error::new(error).context("the stream of events broke"))),
             }

@@ -65,8 +65,8 @@ impl Node {
         let access = Access { url: format!("http://{}", reachable(address)), key };
         bootstrap::write_access(&data_dir, &access)?;
 
-        let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         let model = model(settings)?;
+        let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), SandboxSpec::default()));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
@@ -107,7 +107,8 @@ impl Node {
         &self.sandboxes
     }
 
-    /// Takes no more requests, lets sessions write what they have, ends. Sandboxes live on.
+    /// Takes no more requests, lets sessions write what they have, ends. Sandboxes live on, and with
+    /// them the spawner.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.router.stop().await;
@@ -115,9 +116,20 @@ impl Node {
             Ok(result) => result,
             Err(error) => Err(anyhow::Error::new(error).context("the HTTP server died")),
         };
+        end_idle_spawner(&self.sandboxes).await;
         // Last, because it says that the end was orderly. It can be gone already; nobody is misled then.
         let _ = std::fs::remove_file(bootstrap::access_file(&self.data_dir));
         ended
+    }
+}
+
+/// Ends the spawner unless sandboxes live on: nobody is left to use it.
+pub(crate) async fn end_idle_spawner(sandboxes: &Sandboxes) {
+    if let Ok(living) = sandboxes.list().await
+        && living.is_empty()
+        && let Err(error) = sandboxes.shutdown().await
+    {
+        tracing::warn!(%error, "the sandbox spawner did not end");
     }
 }
 

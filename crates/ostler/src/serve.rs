@@ -27,12 +27,12 @@ async fn serve(settings: Settings, lock: ostler_store::DataDirLock) -> anyhow::R
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut node = Node::start(&settings, lock, settings.listen).await?;
-    if node.new_key {
+    if node.new_key && settings.bootstrap_key.is_none() {
         say("This is the first start. The API key is shown once:");
         say(&format!("\n    {}\n", node.access.key));
-        say(&format!("The command line finds it in {}.", bootstrap::key_file(&settings.data_dir).display()));
     }
-    tracing::info!(url = %node.access.url, data_dir = %settings.data_dir.display(), "serving; sandboxes are offline until there is an egress process");
+    say(&format!("The API key is in {}.", bootstrap::key_file(&settings.data_dir).display()));
+    tracing::info!(url = %node.access.url, data_dir = %settings.data_dir.display(), "serving; sandboxes have no network");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: asked to terminate"),
         _ = interrupt.recv() => tracing::info!("stopping: interrupted"),

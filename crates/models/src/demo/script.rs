@@ -82,7 +82,7 @@ fn report(conversation: &Conversation) -> String {
         let outcome = if *is_error { "did not succeed; it answered" } else { "answered" };
         text.push_str(&format!("\n\n{tool} {outcome}:\n\n{}", quoted(result, DEMO_QUOTE_CHARS)));
     }
-    text.push_str("\n\nThat is all my script does. Write again, and I look once more.");
+    text.push_str("\n\nThat is all my script does.");
     text
 }
 

@@ -132,8 +132,7 @@ mod tests {
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {
-                    let setting = rest.split("      ").next().unwrap_or(rest);
-                    format!("{setting}\n")
+                    format!("{rest}\n")
                 }
                 _ => format!("{line}\n"),
             })

@@ -64,10 +64,8 @@ async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> 
     node.stop().await?;
     if let Ok((_, Some(session))) = &outcome {
         sandboxes.stop(session).await.context("ending the sandbox")?;
-    }
-    // Nobody is left to use the spawner, unless sandboxes of earlier sessions live on.
-    if sandboxes.list().await.context("listing sandboxes")?.is_empty() {
-        sandboxes.shutdown().await.context("ending the sandbox spawner")?;
+        node::end_idle_spawner(&sandboxes).await;
+        render.note(&format!("files: {}", settings.data_dir.join("sandboxes").join(session.as_str()).join("workspace").display()));
     }
     outcome.map(|(code, _)| code)
 }
@@ -93,11 +91,11 @@ async fn finish(client: &Client, task: Task, render: &mut Render) -> anyhow::Res
             }
         }
     };
+    let ending = if interrupted && ending == Ending::Done { Ending::Interrupted } else { ending };
     let totals = client.get(&format!("/v1/sessions/{}", session.id)).await.ok();
     render.end(&ending, session.id.as_str(), totals.as_ref());
     let code = match ending {
-        Ending::Left => 130,
-        _ if interrupted => 130,
+        Ending::Left | Ending::Interrupted => 130,
         Ending::Done => 0,
         Ending::Failed | Ending::Terminated => 1,
         Ending::Declined => 3,

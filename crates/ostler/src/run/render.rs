@@ -88,6 +88,7 @@ impl Render {
         self.end_message();
         let how = match ending {
             Ending::Done => "done",
+            Ending::Interrupted => "interrupted",
             Ending::Failed => "failed",
             Ending::Declined => "the model declined",
             Ending::Waits => "waits for an answer",

@@ -22,6 +22,8 @@ pub(crate) struct Task {
 pub(crate) enum Ending {
     /// The agent was done.
     Done,
+    /// The person ended the turn.
+    Interrupted,
     /// The turn was given up.
     Failed,
     /// The model declined.
@@ -36,12 +38,19 @@ pub(crate) enum Ending {
 
 /// The name of the agent and the environment that `run` makes for itself.
 const NAME: &str = "ostler run";
+/// How often a server that went away is tried again.
+const RECONNECT_TRIES: u32 = 60;
+/// How long to wait between two tries.
+const RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Characters of the prompt that become the session's title.
 const TITLE_CHARS: usize = 80;
 
 /// A session that is followed.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    client: Client,
+    /// Where to go on after the connection broke.
+    last: Option<String>,
     events: BoxStream<'static, anyhow::Result<StreamEvent>>,
 }
 
@@ -53,26 +62,52 @@ pub(crate) async fn start(client: &Client, task: Task, render: &mut Render) -> a
     let created = client.post("/v1/sessions", &json!({"agent": agent, "environment_id": environment, "title": title})).await?;
     let id: SessionId = text(&created, "id")?.parse().context("the server's session id")?;
     // Open before anything happens, so that nothing is missed.
-    let events =
-        client.stream(&format!("/v1/sessions/{id}/events/stream?event_deltas[]=agent.message&event_deltas[]=agent.thinking")).await?;
+    let events = client.stream(&stream_path(&id), None).await?;
     render.started(id.as_str());
     let message = json!({"type": "user.message", "content": [{"type": "text", "text": task.prompt}]});
     client.post(&format!("/v1/sessions/{id}/events"), &json!({"events": [message]})).await?;
-    Ok(Session { id, events })
+    Ok(Session { id, client: client.clone(), last: None, events })
 }
 
 impl Session {
     /// Shows the next event; an ending ends the turn.
     pub(crate) async fn next(&mut self, render: &mut Render) -> anyhow::Result<Option<Ending>> {
-        let event = self.events.next().await.context("the server ended the stream")??;
+        let event = match self.events.next().await {
+            Some(Ok(event)) => event,
+            Some(Err(_)) | None => {
+                self.reconnect(render).await?;
+                return Ok(None);
+            }
+        };
+        if event.id.is_some() {
+            self.last.clone_from(&event.id);
+        }
         render.event(&event);
         Ok(ending(&event.data))
+    }
+
+    /// The server went away, perhaps to come back: sessions outlive it.
+    async fn reconnect(&mut self, render: &mut Render) -> anyhow::Result<()> {
+        render.note("lost the server; waiting for it to come back");
+        for _ in 0..RECONNECT_TRIES {
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+            let after = self.last.as_deref().unwrap_or("0");
+            if let Ok(events) = self.client.stream(&stream_path(&self.id), Some(after)).await {
+                self.events = events;
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the server did not come back; the session goes on when it does: {}", self.id)
     }
 
     /// Asks the agent to end its turn.
     pub(crate) async fn interrupt(&self, client: &Client) -> anyhow::Result<()> {
         client.post(&format!("/v1/sessions/{}/events", self.id), &json!({"events": [{"type": "user.interrupt"}]})).await.map(|_| ())
     }
+}
+
+fn stream_path(id: &SessionId) -> String {
+    format!("/v1/sessions/{id}/events/stream?event_deltas[]=agent.message&event_deltas[]=agent.thinking")
 }
 
 fn ending(event: &Value) -> Option<Ending> {

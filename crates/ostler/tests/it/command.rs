@@ -44,6 +44,31 @@ async fn the_demo_works_without_any_setting_and_says_what_it_is() {
     assert!(!text.contains('\x1b'), "no colours into a pipe");
 }
 
+/// What a terminal shows in the end: carriage returns and erased lines taken into account.
+fn screen(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split('\n').map(|line| {
+        let shown = line.trim_end_matches('\r');
+        let from = shown.rfind("\r\x1b[2K").map_or(0, |at| at + "\r\x1b[2K".len());
+        shown[from..].to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_the_sign_of_life_erases_nothing_that_was_said() {
+    let place = Place::new();
+    let inner = format!("'{BINARY}' run 'look around'");
+    let mut on_terminal = command("script".as_ref(), place.0.path());
+    let output = on_terminal.env("TERM", "xterm").args(["-qec", &inner, "/dev/null"]).stdin(std::process::Stdio::null()).output();
+    let output = tokio::time::timeout(limits::NEXT, output).await.expect("the run ends").unwrap();
+    let shown = screen(&output.stdout);
+    assert!(output.stdout.windows(4).any(|bytes| bytes == b"\x1b[2K"), "there was a sign of life: {shown}");
+    for said in ["I am Ostler's built-in demo model: a script, no AI.", "\nNow I write a small file", "\nThat is all my script does."] {
+        assert!(shown.contains(said), "{said:?} is missing in:\n{shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn json_lines_are_the_events_of_the_stream() {
     let place = Place::new();
@@ -64,6 +89,22 @@ async fn the_exit_status_tells_how_it_ended() {
         let (output, _) = run(place.0.path(), &[script], &env).await;
         assert_eq!(output.status.code(), Some(code), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_when_its_server_dies_and_comes_back() {
+    let mut server = Server::start().await;
+    let dir = server.data_dir().to_owned();
+    let watching = tokio::spawn(async move { run(&dir, &["GATE g\nSAY at last"], &[]).await });
+    server.model.reached("g").await;
+    server.keep_address();
+    server.kill().await;
+    server.restart().await;
+    server.model.open("g");
+    let (output, text) = watching.await.unwrap();
+    let remarks = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.contains("at last")), (Some(0), true), "{remarks}");
+    assert!(remarks.contains("lost the server"), "{remarks}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
