@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use axum::serve::ListenerExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::recording::{Outcome, RecordedRequest, Recording};
@@ -40,7 +41,7 @@ impl ModelServer {
         let app = router(recording.clone());
         let serving = tokio::spawn(async move {
             // Serving ends with the task; accept errors are retried inside.
-            let _ = axum::serve(listener, app).await;
+            let _ = axum::serve(listener.tap_io(undelayed), app).await;
         });
         Ok(Self { address, recording, serving })
     }
@@ -101,6 +102,13 @@ impl Drop for ModelServer {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// Small pieces of an answer leave at once; a delay of the kernel would look like one of the server
+/// under test.
+fn undelayed(stream: &mut TcpStream) {
+    // Only makes a test slower.
+    let _ = stream.set_nodelay(true);
 }
 
 #[cfg(test)]
