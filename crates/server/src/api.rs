@@ -4,12 +4,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ostler_core::time::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AppState;
 use crate::key_cache::KeyCache;
 use crate::limits;
+use crate::room::BodyRoom;
 use crate::slots::StreamSlots;
 
 /// The shared state of all handlers. Cheap to clone.
@@ -22,8 +22,7 @@ pub(crate) struct Shared {
     pub(crate) state: AppState,
     pub(crate) keys: KeyCache,
     pub(crate) streams: StreamSlots,
-    /// Room for request bodies, in units of [`limits::BODY_UNIT`].
-    pub(crate) bodies: Semaphore,
+    pub(crate) bodies: BodyRoom,
     /// Fires when the server stops.
     pub(crate) stopping: CancellationToken,
 }
@@ -33,7 +32,7 @@ impl Api {
         Self(Arc::new(Shared {
             keys: KeyCache::default(),
             streams: StreamSlots::new(limits::STREAMS, state.config.max_streams_per_key),
-            bodies: Semaphore::new(limits::BODIES_HELD / limits::BODY_UNIT),
+            bodies: BodyRoom::default(),
             stopping,
             state,
         }))

@@ -1,61 +1,55 @@
 //! Request bodies: read within limits of size, time and memory, and parsed as JSON whatever the
 //! content type says.
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{StatusCode, header};
 use ostler_core::error::Refusal;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::api::Api;
 use crate::error::{ApiError, ApiResult};
 use crate::limits;
+use crate::room::{BodyRoom, Room};
 
-/// A JSON body.
+/// A JSON body, and the room it takes until its handler is done with it.
 #[derive(Debug)]
-pub(crate) struct JsonBody<T>(pub(crate) T);
+pub(crate) struct JsonBody<T>(pub(crate) T, pub(crate) Room);
 
 impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let limit = api.state.config.body_limit;
-        let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let room = declared.map_or(limit, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).min(limit));
-        let read = async {
-            let units = u32::try_from(room / limits::BODY_UNIT + 1).unwrap_or(u32::MAX).min(most_units());
-            let room = api.bodies.acquire_many(units).await.map_err(|_| ApiError::internal())?;
-            Ok::<_, ApiError>((room, collect(request.into_body(), limit).await?))
-        };
-        let (_room, bytes) = tokio::time::timeout(limits::BODY_READ, read).await.map_err(|_| too_slow())??;
-        parse(&bytes).map(Self)
+        let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut stream = request.into_body().into_data_stream();
+        let deadline = Instant::now() + limits::BODY_READ;
+        let read = collect(&mut stream, declared.unwrap_or(0), api.state.config.body_limit, &api.bodies);
+        match tokio::time::timeout_at(deadline, read).await {
+            Ok(Ok((bytes, room))) => Ok(Self(parse(&bytes)?, room)),
+            Ok(Err(error)) => {
+                let _ = tokio::time::timeout_at(deadline, discard(stream)).await;
+                Err(error)
+            }
+            Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", "the request body did not arrive in time")),
+        }
     }
 }
 
-/// All the room there is, so that a body of any configured limit can be read.
-fn most_units() -> u32 {
-    u32::try_from(limits::BODIES_HELD / limits::BODY_UNIT).unwrap_or(u32::MAX)
-}
-
-fn too_slow() -> ApiError {
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", "the request body did not arrive in time")
-}
-
-async fn collect(body: Body, limit: usize) -> ApiResult<Bytes> {
-    let mut stream = body.into_data_stream();
-    let mut held = Vec::new();
+/// The whole body, with the room it takes.
+async fn collect(stream: &mut BodyDataStream, declared: usize, limit: usize, bodies: &BodyRoom) -> ApiResult<(Vec<u8>, Room)> {
+    let (mut held, mut room) = (Vec::new(), Room::default());
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Refusal::invalid("the request body broke off"))?;
-        if held.len() + chunk.len() > limit {
-            drop(held);
-            discard(stream).await;
+        let arrived = held.len() + chunk.len();
+        if arrived > limit {
             return Err(ApiError::too_large(limit));
         }
+        bodies.grow(&mut room, arrived, declared).await?;
         held.extend_from_slice(&chunk);
     }
-    Ok(held.into())
+    Ok((held, room))
 }
 
 /// Reads on for a while: a client that still writes would not see the answer.
@@ -90,6 +84,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
@@ -134,7 +129,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_too_large() {
-        assert_eq!(collect(Body::from("12345"), 5).await.unwrap(), "12345");
-        assert_eq!(collect(Body::from("123456"), 5).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        let bodies = BodyRoom::default();
+        let read = async |text: &'static str| collect(&mut Body::from(text).into_data_stream(), 0, 5, &bodies).await;
+        assert_eq!(read("12345").await.unwrap().0, b"12345");
+        assert_eq!(read("123456").await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

@@ -18,6 +18,7 @@ mod pagination;
 mod path;
 mod query;
 mod request_id;
+mod room;
 mod routes;
 mod serve;
 mod slots;

@@ -6,10 +6,14 @@ use std::time::Duration;
 pub const BODY_BYTES: usize = 32 << 20;
 /// Bytes of a too large body that are read and thrown away, so that the client gets its answer.
 pub const BODY_DISCARDED_BYTES: usize = 32 << 20;
-/// Bytes of all request bodies held at once, in units of [`BODY_UNIT`].
+/// Bytes of all large request bodies held at once.
 pub const BODIES_HELD: usize = 512 << 20;
-/// The unit in which room for bodies is given out.
-pub const BODY_UNIT: usize = 64 << 10;
+/// Bytes of a small request body.
+pub const SMALL_BODY: usize = 64 << 10;
+/// Bytes of all small request bodies held at once.
+pub const SMALL_BODIES_HELD: usize = 64 << 20;
+/// How long what arrived of a request body may wait for room.
+pub const BODY_ROOM: Duration = Duration::from_secs(5);
 /// How long one request body may take to arrive.
 pub const BODY_READ: Duration = Duration::from_secs(60);
 /// How long a request's headers may take to arrive.

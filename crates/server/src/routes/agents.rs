@@ -67,7 +67,7 @@ impl Resource for AgentBody {
 
 /// Creates an agent.
 #[utoipa::path(post, path = "/v1/agents", operation_id = "create_agent", tag = "agents", request_body = AgentCreateParams, responses((status = 200, body = Agent)))]
-async fn create(State(api): State<Api>, caller: Caller, JsonBody(params): JsonBody<AgentCreateParams>) -> ApiResult<Json<Agent>> {
+async fn create(State(api): State<Api>, caller: Caller, JsonBody(params, _room): JsonBody<AgentCreateParams>) -> ApiResult<Json<Agent>> {
     Ok(Json(documents::create(&api, &caller, AgentBody::create(params)?).await?))
 }
 
@@ -100,7 +100,7 @@ async fn update(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<AgentId>,
-    JsonBody(params): JsonBody<AgentUpdateParams>,
+    JsonBody(params, _room): JsonBody<AgentUpdateParams>,
 ) -> ApiResult<Json<Agent>> {
     let change = |body: &AgentBody| body.updated(params.clone());
     Ok(Json(documents::update(&api, &caller, &id, params.version, change).await?))

@@ -60,7 +60,11 @@ struct CreatedApiKey {
 
 /// Makes a key for the caller's workspace.
 #[utoipa::path(post, path = "/v1/x/api_keys", operation_id = "create_api_key", tag = "platform", request_body = ApiKeyCreateParams, responses((status = 200, body = CreatedApiKey)))]
-async fn create(State(api): State<Api>, caller: Caller, JsonBody(params): JsonBody<ApiKeyCreateParams>) -> ApiResult<Json<CreatedApiKey>> {
+async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    JsonBody(params, _room): JsonBody<ApiKeyCreateParams>,
+) -> ApiResult<Json<CreatedApiKey>> {
     if params.name.trim().is_empty() {
         return Err(Refusal::invalid("name: must not be empty").into());
     }

@@ -82,7 +82,7 @@ impl Resource for EnvironmentBody {
 async fn create(
     State(api): State<Api>,
     caller: Caller,
-    JsonBody(params): JsonBody<EnvironmentCreateParams>,
+    JsonBody(params, _room): JsonBody<EnvironmentCreateParams>,
 ) -> ApiResult<Json<Environment>> {
     Ok(Json(documents::create(&api, &caller, EnvironmentBody::create(params)?).await?))
 }
@@ -114,7 +114,7 @@ async fn update(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<EnvironmentId>,
-    JsonBody(params): JsonBody<EnvironmentUpdateParams>,
+    JsonBody(params, _room): JsonBody<EnvironmentUpdateParams>,
 ) -> ApiResult<Json<Environment>> {
     let change = |body: &EnvironmentBody| body.updated(params.clone());
     Ok(Json(documents::update(&api, &caller, &id, None, change).await?))

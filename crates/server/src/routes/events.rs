@@ -53,7 +53,7 @@ async fn send(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<SessionId>,
-    JsonBody(params): JsonBody<SendParams>,
+    JsonBody(params, _room): JsonBody<SendParams>,
 ) -> ApiResult<Json<Sent>> {
     let events = client::parse(params.events)?;
     let reply = api.state.router.submit(&caller.scope, &id, Command::Send(events)).await?;

@@ -49,7 +49,11 @@ struct DeletedSession {
 
 /// Creates a session, and starts it if it comes with messages.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session", tag = "sessions", request_body = SessionCreateParams, responses((status = 200, body = Session)))]
-async fn create(State(api): State<Api>, caller: Caller, JsonBody(params): JsonBody<SessionCreateParams>) -> ApiResult<Json<Session>> {
+async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    JsonBody(params, _room): JsonBody<SessionCreateParams>,
+) -> ApiResult<Json<Session>> {
     check_create(&params)?;
     let events = match params.initial_events {
         Some(values) if !values.is_empty() => client::parse_initial(values)?,
@@ -186,7 +190,7 @@ async fn update(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id<SessionId>,
-    JsonBody(params): JsonBody<SessionUpdateParams>,
+    JsonBody(params, _room): JsonBody<SessionUpdateParams>,
 ) -> ApiResult<Json<Session>> {
     let reply = api.state.router.submit(&caller.scope, &id, Command::Update(Box::new(params))).await?;
     updated(&api, reply)

@@ -2,6 +2,7 @@
 //! in `ostler-runtime`.
 
 mod access;
+mod bodies;
 mod documents;
 mod events;
 mod golden;
