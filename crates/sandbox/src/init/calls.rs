@@ -162,7 +162,11 @@ impl Calls {
     }
 
     pub(super) fn result(&self, call: &EventId) -> Option<Vec<u8>> {
-        if self.is_settled(call) { self.kept.result(call).ok().flatten() } else { None }
+        if !self.is_settled(call) {
+            return None;
+        }
+        // As above: a result that was kept and cannot be read is not passed over in silence.
+        self.kept.result(call).unwrap_or_else(|_| sys::exit_now(1))
     }
 
     pub(super) fn take_settled(&mut self) -> Vec<EventId> {
@@ -237,11 +241,12 @@ impl Calls {
     }
 
     fn settle_as(&mut self, call: &EventId, text: &str, end: CallEnd) {
-        // Without space for the result, the call stays received and the server hears of its end
-        // when it gives the sandbox up.
-        if self.kept.settle(call, &CallOutcome::text(text, true, end)).is_ok() {
-            self.settle(call.clone());
+        // Without a place for the result nobody would ever hear of it. Ending the whole sandbox says
+        // truthfully that the outcome is unknown.
+        if self.kept.settle(call, &CallOutcome::text(text, true, end)).is_err() {
+            sys::exit_now(1);
         }
+        self.settle(call.clone());
     }
 
     fn settle(&mut self, call: EventId) {

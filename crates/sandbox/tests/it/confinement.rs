@@ -154,3 +154,19 @@ async fn sandboxes_see_nothing_of_each_other() {
     assert_eq!(sh(&two, "ls /tmp /workspace /dev/shm; pgrep sleep || echo none").await, "/dev/shm:\n\n/tmp:\n\n/workspace:\nnone");
     home.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limits_of_init_cannot_be_changed_from_inside() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    for limit in ["--fsize=0", "--nofile=3", "--cpu=1", "--as=1"] {
+        let said = sh(&inside, &format!("prlimit --pid 1 {limit} 2>&1; echo $?")).await;
+        assert!(said.contains("Operation not permitted") && said.ends_with('1'), "{limit}: {said}");
+    }
+    // One's own limits and a look at others' stay possible.
+    assert_eq!(
+        sh(&inside, "ulimit -f 100 && ulimit -f; prlimit --pid 1 --nofile --noheadings > /dev/null && echo read").await,
+        "100\nread"
+    );
+    home.end().await;
+}
