@@ -101,3 +101,7 @@ pub const GREP_BYTES: usize = 100 << 10;
 pub const GREP_LINE_CHARS: usize = 2_000;
 /// Bytes of one file that `grep` looks at.
 pub const GREP_FILE_BYTES: u64 = 256 << 20;
+
+/// Bytes of a file tool's result on its way to init: the largest document in base64 and what is
+/// around it.
+pub const FILE_TOOL_RESULT: u64 = 40 << 20;

@@ -5,18 +5,23 @@ mod output;
 mod shell;
 mod supervisor;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
+use nix::fcntl::OFlag;
 use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::EventId;
 use serde_json::Value;
 
 use crate::init::Kept;
 use crate::spec::SandboxSpec;
-use crate::sys::{self, Alone};
+use crate::sys::{self, Alone, Side};
+use crate::tools::ToolResult;
 use crate::{limits, tools};
 
 /// A call to be run.
@@ -70,11 +75,33 @@ fn perform(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
         supervisor::run(alone, kept, job, control);
         return;
     }
-    // What a file or a pattern makes it take ends this process, not init.
-    let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);
-    let result = tools::run(&job.tool, &job.input);
+    let result = apart(alone, &job).unwrap_or_else(|error| Err(format!("The tool could not be run: {error}")));
     let outcome = output::of_tool(kept, &job.call, result);
     settle(kept, &job.call, &outcome, control);
+}
+
+/// Runs a file tool in a process that holds no descriptor but the way back: whatever path it is
+/// made to follow, `/proc/self/fd` included, none leads to the results or the call files.
+fn apart(alone: &Alone, job: &Job) -> io::Result<ToolResult> {
+    let (reads, writes) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let child = match sys::fork(alone)? {
+        Side::Child => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            sys::close_all_but(&[writes.as_raw_fd()])?;
+            // What a file or a pattern makes it take ends this process, not init.
+            sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY)?;
+            let result = tools::run(&job.tool, &job.input);
+            let sent = serde_json::to_vec(&result).map_err(io::Error::other).and_then(|text| File::from(writes).write_all(&text));
+            sys::exit_now(i32::from(sent.is_err()))
+        }
+        Side::Parent(child) => child,
+    };
+    drop(writes);
+    let mut text = Vec::new();
+    File::from(reads).take(limits::FILE_TOOL_RESULT).read_to_end(&mut text)?;
+    waitpid(child, None)?;
+    Ok(serde_json::from_slice(&text)
+        .unwrap_or_else(|_| Err("The tool was killed before it had a result; it may have run out of memory.".to_owned())))
 }
 
 /// Writes the result and tells init. If it cannot be written, init says that there is none.

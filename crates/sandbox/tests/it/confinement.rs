@@ -170,3 +170,22 @@ async fn the_limits_of_init_cannot_be_changed_from_inside() {
     );
     home.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_tools_hold_nothing_that_a_path_could_lead_to() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    inside.run(&bash("seq 100000")).await.unwrap();
+    let largest = "cksum < $(ls -S /mnt/session/calls/* | head -n 1)";
+    let before = sh(&inside, largest).await;
+    assert!(before.ends_with("588895"), "{before}");
+    for number in 0..40 {
+        let directory = format!("/proc/self/fd/{number}");
+        let listed = inside.run(&request("glob", json!({"pattern": "*", "path": directory}))).await.unwrap();
+        assert!(!text(&listed).contains("sevt_"), "{number}: {}", text(&listed));
+        let planted = inside.run(&request("write", json!({"file_path": format!("{directory}/planted"), "content": "x"}))).await.unwrap();
+        assert!(planted.is_error, "{number}");
+    }
+    assert_eq!(sh(&inside, largest).await, before);
+    home.end().await;
+}
