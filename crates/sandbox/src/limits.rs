@@ -36,6 +36,11 @@ pub const INIT_ANSWER: Duration = Duration::from_secs(15);
 pub const RECONNECT_ATTEMPTS: u32 = 20;
 /// The wait between two such attempts.
 pub const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// Connections to an init that break one after the other without bringing anything new, before it
+/// counts as unwilling.
+pub const FRUITLESS_CONNECTIONS: u32 = 20;
+/// A connection that held so long was worth something, whatever it brought.
+pub const STEADY_CONNECTION: Duration = Duration::from_secs(30);
 /// Requests of the server that wait to be written to one init.
 pub const CONNECTION_QUEUE: usize = 256;
 /// Sandboxes of one spawner.

@@ -21,6 +21,12 @@ impl Alone {
             threads => Err(io::Error::other(format!("this process has {threads} threads and needs to have one"))),
         }
     }
+
+    /// For a test that forks nothing.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self(())
+    }
 }
 
 /// Which side of a fork this is.

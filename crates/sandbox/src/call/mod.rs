@@ -7,13 +7,14 @@ mod supervisor;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::fcntl::OFlag;
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::EventId;
 use serde_json::Value;
@@ -75,6 +76,8 @@ fn perform(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
         supervisor::run(alone, kept, job, control);
         return;
     }
+    // What a file or a pattern makes it take ends this process or the tool's, not init.
+    let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);
     let result = apart(alone, &job).unwrap_or_else(|error| Err(format!("The tool could not be run: {error}")));
     let outcome = output::of_tool(kept, &job.call, result);
     settle(kept, &job.call, &outcome, control);
@@ -84,16 +87,9 @@ fn perform(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
 /// made to follow, `/proc/self/fd` included, none leads to the results or the call files.
 fn apart(alone: &Alone, job: &Job) -> io::Result<ToolResult> {
     let (reads, writes) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let parent = Pid::this();
     let child = match sys::fork(alone)? {
-        Side::Child => {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            sys::close_all_but(&[writes.as_raw_fd()])?;
-            // What a file or a pattern makes it take ends this process, not init.
-            sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY)?;
-            let result = tools::run(&job.tool, &job.input);
-            let sent = serde_json::to_vec(&result).map_err(io::Error::other).and_then(|text| File::from(writes).write_all(&text));
-            sys::exit_now(i32::from(sent.is_err()))
-        }
+        Side::Child => sys::exit_now(i32::from(alone_with(parent, job, writes).is_err())),
         Side::Parent(child) => child,
     };
     drop(writes);
@@ -102,6 +98,17 @@ fn apart(alone: &Alone, job: &Job) -> io::Result<ToolResult> {
     waitpid(child, None)?;
     Ok(serde_json::from_slice(&text)
         .unwrap_or_else(|_| Err("The tool was killed before it had a result; it may have run out of memory.".to_owned())))
+}
+
+/// The tool's process: runs it and says its result, unless the parent is gone.
+fn alone_with(parent: Pid, job: &Job, writes: OwnedFd) -> io::Result<()> {
+    sys::close_all_but(&[writes.as_raw_fd()])?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if nix::unistd::getppid() != parent {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    let result = tools::run(&job.tool, &job.input);
+    File::from(writes).write_all(&serde_json::to_vec(&result)?)
 }
 
 /// Writes the result and tells init. If it cannot be written, init says that there is none.

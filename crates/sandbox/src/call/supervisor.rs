@@ -113,7 +113,11 @@ impl Supervisor {
                 self.drain(output);
                 return (CallEnd::Finished, note(status));
             }
-            let cancelled = matches!((&self.control).read(&mut [0]), Ok(0 | 1));
+            let cancelled = match (&self.control).read(&mut [0]) {
+                // Init is gone, and the sandbox with it. Nobody asked for an end that could be told.
+                Ok(0) => sys::exit_now(1),
+                read => read.is_ok(),
+            };
             if cancelled || Instant::now() >= self.deadline {
                 self.end_all(output);
                 let seconds = started.elapsed().as_secs_f32();

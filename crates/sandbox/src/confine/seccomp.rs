@@ -166,6 +166,29 @@ fn ioctls() -> io::Result<Vec<SeccompRule>> {
     Ok(vec![all(conditions?)?])
 }
 
+/// Limits and scheduling of the process that asks, and of no other: init has the same user, and
+/// without its limits it could not write down results. What is set for a whole user is set for init.
+fn of_itself() -> io::Result<Rules> {
+    const NEW_LIMIT: u8 = 2;
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    const IOPRIO_WHO_PGRP: i32 = 2;
+    let itself = || all(vec![equals(0, 0)?]);
+    let mut rules = Rules::new();
+    let reading = all(vec![when(NEW_LIMIT, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?])?;
+    rules.insert(libc::SYS_prlimit64, vec![itself()?, reading]);
+    for number in [libc::SYS_sched_setscheduler, libc::SYS_sched_setattr, libc::SYS_sched_setparam, libc::SYS_sched_setaffinity] {
+        rules.insert(number, vec![itself()?]);
+    }
+    for (number, kinds) in [
+        (libc::SYS_setpriority, [libc::PRIO_PROCESS.cast_signed(), libc::PRIO_PGRP.cast_signed()]),
+        (libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, IOPRIO_WHO_PGRP]),
+    ] {
+        let own: io::Result<Vec<_>> = kinds.into_iter().map(|kind| all(vec![equals(0, kind)?, equals(1, 0)?])).collect();
+        rules.insert(number, own?);
+    }
+    Ok(rules)
+}
+
 fn allowed() -> io::Result<Rules> {
     let mut rules: Rules = KNOWN.into_iter().flatten().map(|number| (number, Vec::new())).collect();
     for number in DENIED.iter().chain(DENIED_HERE).copied().chain(DENIED_BY_NUMBER) {
@@ -176,11 +199,7 @@ fn allowed() -> io::Result<Rules> {
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, vec![all(vec![equals(0, libc::AF_UNIX)?])?]);
     rules.insert(libc::SYS_ioctl, ioctls()?);
-    // A process's own limits, and reading those of others: init has the same user, and without its
-    // limits it could not write down results.
-    let own = all(vec![equals(0, 0)?])?;
-    let reading = all(vec![when(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?])?;
-    rules.insert(libc::SYS_prlimit64, vec![own, reading]);
+    rules.extend(of_itself()?);
     // The default, and the question what it is; not the ones that weaken memory protection.
     rules.insert(libc::SYS_personality, vec![all(vec![equals(0, 0)?])?, all(vec![equals(0, -1)?])?]);
     Ok(rules)

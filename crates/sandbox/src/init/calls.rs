@@ -1,5 +1,5 @@
 //! The calls of one life: each id runs at most once. A call is settled when its result is on disk
-//! and, if it was ended, none of its processes is left.
+//! (in memory, if it has no place there) and, if it was ended, none of its processes is left.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -59,6 +59,8 @@ pub(super) struct Calls {
     orphaned: Vec<(EventId, CallEnd)>,
     sweeping: bool,
     settled: Vec<EventId>,
+    /// Results for which there was no place on disk.
+    unstored: HashMap<EventId, CallOutcome>,
 }
 
 impl Calls {
@@ -72,6 +74,7 @@ impl Calls {
             orphaned: Vec::new(),
             sweeping: false,
             settled: Vec::new(),
+            unstored: HashMap::new(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Calls {
     pub(super) fn acknowledge(&mut self, call: &EventId) {
         if let Some(progress @ Progress::Settled) = self.progress.get_mut(call) {
             *progress = Progress::Acknowledged;
+            self.unstored.remove(call);
             self.kept.forget(call);
         }
     }
@@ -165,8 +169,10 @@ impl Calls {
         if !self.is_settled(call) {
             return None;
         }
-        // As above: a result that was kept and cannot be read is not passed over in silence.
-        self.kept.result(call).unwrap_or_else(|_| sys::exit_now(1))
+        if let Some(outcome) = self.unstored.get(call) {
+            return serde_json::to_vec(outcome).ok();
+        }
+        self.kept.result(call).ok().flatten().or_else(|| serde_json::to_vec(&lost_result()).ok())
     }
 
     pub(super) fn take_settled(&mut self) -> Vec<EventId> {
@@ -241,10 +247,9 @@ impl Calls {
     }
 
     fn settle_as(&mut self, call: &EventId, text: &str, end: CallEnd) {
-        // Without a place for the result nobody would ever hear of it. Ending the whole sandbox says
-        // truthfully that the outcome is unknown.
-        if self.kept.settle(call, &CallOutcome::text(text, true, end)).is_err() {
-            sys::exit_now(1);
+        if let Err(error) = self.kept.settle(call, &CallOutcome::text(text, true, end)) {
+            let text = format!("{text} Nothing can be stored: {error}.");
+            self.unstored.insert(call.clone(), CallOutcome::text(text, true, end));
         }
         self.settle(call.clone());
     }
@@ -255,6 +260,11 @@ impl Calls {
     }
 }
 
+/// What is said in the place of a result that cannot be read or sent.
+pub(super) fn lost_result() -> CallOutcome {
+    CallOutcome::text("The call has ended, but its result could not be read.", true, CallEnd::OutcomeUnknown)
+}
+
 fn unfinished(end: CallEnd) -> &'static str {
     match end {
         CallEnd::TimedOut => "The call took too long and was stopped.",
@@ -262,5 +272,47 @@ fn unfinished(end: CallEnd) -> &'static str {
         CallEnd::Finished | CallEnd::OutcomeUnknown | CallEnd::NotRun => {
             "The tool was killed before it had a result; it may have run out of memory, or a command killed it."
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls whose results are kept in `dir`.
+    fn calls(dir: &std::path::Path) -> Calls {
+        let open = || std::fs::File::open(dir).unwrap().into();
+        Calls::new(Alone::for_test(), SandboxSpec::default(), Kept { calls: open(), results: open() })
+    }
+
+    fn answer(calls: &Calls, call: &EventId) -> CallOutcome {
+        serde_json::from_slice(&calls.result(call).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_result_without_a_place_on_disk_is_answered_from_memory_until_it_is_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut calls = calls(dir.path());
+        std::fs::remove_dir(dir.path()).unwrap();
+        let call: EventId = "sevt_1".parse().unwrap();
+        calls.settle_as(&call, "Not run.", CallEnd::NotRun);
+        assert_eq!(calls.take_settled(), std::slice::from_ref(&call));
+        let outcome = answer(&calls, &call);
+        assert_eq!((outcome.end, outcome.is_error), (CallEnd::NotRun, true));
+        assert!(outcome.content[0]["text"].as_str().unwrap().starts_with("Not run. Nothing can be stored"), "{outcome:?}");
+        calls.acknowledge(&call);
+        assert_eq!(calls.result(&call), None);
+        assert!(calls.unstored.is_empty());
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_read_back_is_answered_as_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut calls = calls(dir.path());
+        let call: EventId = "sevt_1".parse().unwrap();
+        calls.settle_as(&call, "Not run.", CallEnd::NotRun);
+        assert_eq!(answer(&calls, &call).end, CallEnd::NotRun);
+        std::fs::remove_file(dir.path().join("sevt_1")).unwrap();
+        assert_eq!(answer(&calls, &call), lost_result());
     }
 }

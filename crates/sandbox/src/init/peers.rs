@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use nix::poll::PollFlags;
 use ostler_core::ids::EventId;
+use serde::Deserialize;
 
 use super::Init;
-use super::calls::Taken;
+use super::calls::{Taken, lost_result};
 use crate::limits;
 use crate::peer::Peer;
 use crate::protocol::init::{FromInit, ToInit};
@@ -34,6 +35,20 @@ impl Server {
     }
 }
 
+/// What can be read of a call that is not understood, however deep its input is nested.
+#[derive(Debug, Deserialize)]
+struct UnreadRun {
+    #[serde(rename = "type")]
+    _kind: Run,
+    call_id: EventId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Run {
+    Run,
+}
+
 /// What follows from a message.
 enum Next {
     Say(FromInit),
@@ -58,7 +73,12 @@ impl Init {
             let next = match server.peer.next::<ToInit>() {
                 Ok(Some(message)) => self.hear(&mut server, message),
                 Ok(None) => break,
-                Err(error) => Next::SayAndLeave(refused(None, error.to_string())),
+                Err(error) => match server.peer.next::<UnreadRun>() {
+                    Ok(Some(run)) if server.peer.greeted => {
+                        Next::Say(refused(Some(run.call_id), format!("the call cannot be read: {error}")))
+                    }
+                    _ => Next::SayAndLeave(refused(None, error.to_string())),
+                },
             };
             let said = match next {
                 Next::Say(message) => server.peer.send(&message),
@@ -141,7 +161,9 @@ impl Init {
             while server.peer.is_idle()
                 && let Some(call) = server.owed.pop_front()
             {
-                let Some(frame) = finished(&call, calls.result(&call)) else { continue };
+                let Some(result) = calls.result(&call) else { continue };
+                // Without any answer to give, only the end of the sandbox is the truth.
+                let frame = finished(&call, result).unwrap_or_else(|| crate::sys::exit_now(1));
                 if server.peer.send_frame(&frame).is_err() {
                     return false;
                 }
@@ -153,12 +175,13 @@ impl Init {
     }
 }
 
-/// The result as a message, without looking into it.
-fn finished(call: &EventId, result: Option<Vec<u8>>) -> Option<Vec<u8>> {
+/// The result as a message, without looking into it; one that is too long for a message as lost.
+fn finished(call: &EventId, result: Vec<u8>) -> Option<Vec<u8>> {
     let mut body = format!("{{\"type\":\"finished\",\"call_id\":\"{call}\",\"outcome\":").into_bytes();
-    body.extend(result?);
+    body.extend(result);
     body.push(b'}');
-    frame::wrap(&body).ok()
+    let lost = || frame::encode(&FromInit::Finished { call_id: call.clone(), outcome: lost_result() });
+    frame::wrap(&body).or_else(|_| lost()).ok()
 }
 
 fn refused(call_id: Option<EventId>, reason: String) -> FromInit {
@@ -179,9 +202,26 @@ mod tests {
     fn a_result_put_into_its_message_reads_as_that_message() {
         let call: EventId = "sevt_1".parse().unwrap();
         let outcome = CallOutcome::text("x\"y", false, CallEnd::Finished);
-        let frame = finished(&call, Some(serde_json::to_vec(&outcome).unwrap())).unwrap();
+        let frame = finished(&call, serde_json::to_vec(&outcome).unwrap()).unwrap();
         let read: FromInit = serde_json::from_slice(&frame[4..]).unwrap();
         assert_eq!(read, FromInit::Finished { call_id: call, outcome });
+    }
+
+    #[test]
+    fn a_result_that_is_too_long_for_a_message_is_answered_all_the_same() {
+        let call: EventId = "sevt_1".parse().unwrap();
+        let frame = finished(&call, vec![b' '; limits::MAX_FRAME]).unwrap();
+        let read: FromInit = serde_json::from_slice(&frame[4..]).unwrap();
+        assert_eq!(read, FromInit::Finished { call_id: call, outcome: lost_result() });
+    }
+
+    #[test]
+    fn only_a_call_to_be_run_is_refused_by_its_id() {
+        let named = |text: &str| serde_json::from_str::<UnreadRun>(text).ok().map(|run| run.call_id.to_string());
+        let deep = "[".repeat(1_000) + &"]".repeat(1_000);
+        assert_eq!(named(&format!(r#"{{"type":"run","call_id":"sevt_1","tool":"bash","input":{deep}}}"#)), Some("sevt_1".into()));
+        assert_eq!(named(r#"{"type":"cancel","call_id":"sevt_1","tool":1}"#), None);
+        assert_eq!(named(r#"{"type":"run"}"#), None);
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Decoder {
         self.buffer.len() > self.taken
     }
 
-    /// The next whole message, if there is one.
+    /// The next whole message, if there is one. What is not understood stays, to be read as
+    /// something else.
     pub fn next<T: DeserializeOwned>(&mut self, limit: usize) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.taken..];
         let Some(header) = rest.first_chunk::<HEADER>() else { return Ok(None) };
@@ -120,6 +121,15 @@ mod tests {
         assert!(decoder.is_partial());
         decoder.push(b"\xff\xfe\0\0\0\0\0\0");
         assert!(matches!(decoder.next::<Value>(100), Err(FrameError::Json(_))));
+    }
+
+    #[test]
+    fn what_is_not_understood_can_be_read_as_something_else() {
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&json!({"a": 1})).unwrap());
+        assert!(matches!(decoder.next::<String>(100), Err(FrameError::Json(_))));
+        assert_eq!(decoder.next::<Value>(100).unwrap(), Some(json!({"a": 1})));
+        assert!(!decoder.is_partial());
     }
 
     #[test]

@@ -138,25 +138,27 @@ impl Calls {
         (receiver, true)
     }
 
-    pub(super) fn received(&self, call: &EventId) {
-        if let Some(waited) = self.lock().waited.get_mut(call) {
-            waited.received = true;
-        }
+    /// Whether that is news.
+    pub(super) fn received(&self, call: &EventId) -> bool {
+        self.lock().waited.get_mut(call).is_some_and(|waited| !std::mem::replace(&mut waited.received, true))
     }
 
-    pub(super) fn settle(&self, call: &EventId, outcome: Result<CallOutcome, CallError>) {
+    /// Whether the call was open.
+    pub(super) fn settle(&self, call: &EventId, outcome: Result<CallOutcome, CallError>) -> bool {
         let mut state = self.lock();
         if matches!(outcome, Err(CallError::Refused(_) | CallError::NeverReceived)) {
             state.known.remove(call);
             if let Some(waited) = state.waited.remove(call) {
-                waited.result.send_replace(Some(outcome));
+                return waited.result.send_replace(Some(outcome)).is_none();
             }
         } else if let Some(waited) = state.waited.get_mut(call)
             && waited.result.borrow().is_none()
         {
             waited.received = true;
             waited.result.send_replace(Some(outcome));
+            return true;
         }
+        false
     }
 
     fn cancelled(&self, call: &EventId) {
@@ -303,6 +305,38 @@ mod tests {
         };
         let (result, _open) = tokio::join!(connection.run(&call), script);
         assert_eq!(result, Ok(outcome));
+    }
+
+    #[tokio::test]
+    async fn an_init_that_always_hangs_up_is_asked_slowly_and_not_for_ever() {
+        let init = Scripted::new();
+        let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
+        let connection = connection.unwrap();
+        let request = |id: &str| CallRequest { id: id.parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+        let (accepted, noted, unheard) = (request("sevt_1"), request("sevt_2"), request("sevt_3"));
+        std::fs::write(init.dir.path().join(crate::layout::RESULTS).join("sevt_2"), "").unwrap();
+        let received = crate::protocol::init::FromInit::Received { call_id: accepted.id.clone() };
+        let started = tokio::time::Instant::now();
+        let mut connections = 1;
+        let script = async {
+            loop {
+                // What it says more than once is nothing new.
+                super::super::wire::send(&mut stream, &received).await.unwrap();
+                heard(&mut stream).await;
+                drop(stream);
+                stream = init.greeted().await;
+                connections += 1;
+            }
+        };
+        let results = async { tokio::join!(connection.run(&accepted), connection.run(&noted), connection.run(&unheard)) };
+        let (accepted, noted, unheard) = tokio::select! {
+            results = results => results,
+            () = script => unreachable!(),
+        };
+        assert_eq!((accepted, noted), (Err(CallError::Lost), Err(CallError::Lost)));
+        assert!(matches!(unheard, Err(CallError::Refused(_))), "{unheard:?}");
+        assert!((limits::FRUITLESS_CONNECTIONS..2 * limits::FRUITLESS_CONNECTIONS).contains(&connections), "{connections}");
+        assert!(started.elapsed() >= limits::RECONNECT_DELAY * (limits::FRUITLESS_CONNECTIONS - 1));
     }
 
     #[tokio::test]

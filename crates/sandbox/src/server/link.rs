@@ -10,7 +10,7 @@ use ostler_core::ids::{EventId, IncarnationId};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Calls;
 use super::wire::{self, Incoming};
@@ -71,15 +71,23 @@ async fn greet(stream: UnixStream, hello: &ToInit) -> io::Result<(Opened, FromIn
 
 /// Keeps the connection until nobody holds it any more, or init is gone.
 pub(super) async fn keep(address: Address, calls: Arc<Calls>, mut opened: Opened, mut commands: mpsc::Receiver<ToInit>) {
+    let mut fruitless = 0;
     loop {
         let Opened { mut incoming, mut writer, calls: known } = opened;
+        let (since, mut is_news) = (Instant::now(), false);
         let broken = tokio::select! {
-            error = hear(&mut incoming, &calls) => Some(error),
+            error = hear(&mut incoming, &calls, &mut is_news) => Some(error),
             ended = tell(&mut writer, calls.to_repeat(&known), &mut commands) => ended.err(),
         };
         let Some(error) = broken else { return };
         tracing::debug!(incarnation = %address.incarnation, %error, "the connection to a sandbox broke");
         drop((incoming, writer));
+        fruitless = if is_news || since.elapsed() >= limits::STEADY_CONNECTION { 0 } else { fruitless + 1 };
+        if fruitless >= limits::FRUITLESS_CONNECTIONS {
+            tracing::warn!(incarnation = %address.incarnation, %error, "a sandbox always breaks the connection");
+            return calls.end(|call, received| unwilling(fate(&address, call, received)));
+        }
+        tokio::time::sleep(limits::RECONNECT_DELAY).await;
         opened = match reopen(&address).await {
             Ok(opened) => opened,
             Err(AttachError::Gone) => return calls.end(|call, received| fate(&address, call, received)),
@@ -104,16 +112,17 @@ async fn reopen(address: &Address) -> Result<Opened, AttachError> {
     }
 }
 
-async fn hear(incoming: &mut Incoming<OwnedReadHalf>, calls: &Calls) -> io::Error {
+/// Listens until the connection breaks. Sets `is_news` once something is said that was not known.
+async fn hear(incoming: &mut Incoming<OwnedReadHalf>, calls: &Calls, is_news: &mut bool) -> io::Error {
     loop {
-        match incoming.next().await {
+        *is_news |= match incoming.next().await {
             Ok(FromInit::Received { call_id }) => calls.received(&call_id),
             Ok(FromInit::Finished { call_id, outcome }) => calls.settle(&call_id, Ok(outcome)),
             Ok(FromInit::Refused { call_id: Some(call), reason }) => calls.settle(&call, Err(CallError::Refused(reason))),
             Ok(FromInit::Refused { call_id: None, reason }) => return io::Error::other(reason),
-            Ok(FromInit::Welcome { .. }) => {}
+            Ok(FromInit::Welcome { .. }) => false,
             Err(error) => return error,
-        }
+        };
     }
 }
 
@@ -126,6 +135,14 @@ async fn tell(writer: &mut OwnedWriteHalf, repeated: Vec<ToInit>, commands: &mut
         wire::send(writer, &message).await?;
     }
     Ok(())
+}
+
+/// What became of a call, by its `fate`, when its life goes on but breaks every connection.
+fn unwilling(fate: Result<CallOutcome, CallError>) -> Result<CallOutcome, CallError> {
+    match fate {
+        Err(CallError::NeverReceived) => Err(CallError::Refused("the sandbox does not accept this call".into())),
+        known => known,
+    }
 }
 
 /// What became of a call of a life that is over, as far as its directory tells.

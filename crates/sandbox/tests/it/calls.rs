@@ -3,7 +3,7 @@
 use ostler_core::call::CallEnd;
 use ostler_sandbox::CallError;
 
-use crate::home::{Home, bash, sh, text};
+use crate::home::{Home, bash, request, sh, text};
 
 /// Daemons of every kind, each of which writes a line when it is up.
 const DAEMONS: &str = r"
@@ -115,5 +115,22 @@ async fn many_calls_overlap() {
     };
     let done = tokio::join!(one(0), one(1), one(2), one(3), one(4), one(5), one(6), one(7));
     assert_eq!((done.0.as_str(), done.7.as_str()), ("0", "7"));
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_init_cannot_read_is_refused_and_the_others_go_on() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    let other = tokio::spawn({
+        let inside = inside.clone();
+        async move { sh(&inside, "echo up > up; until [ -f go ]; do sleep 0.01; done; echo went").await }
+    });
+    sh(&inside, "until [ -s up ]; do sleep 0.01; done").await;
+    let deep = (0..200).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
+    let refused = inside.run(&request("bash", deep)).await;
+    assert!(matches!(&refused, Err(CallError::Refused(reason)) if reason.contains("recursion limit")), "{refused:?}");
+    sh(&inside, "touch go").await;
+    assert_eq!(other.await.unwrap(), "went");
     home.end().await;
 }

@@ -189,3 +189,29 @@ async fn file_tools_hold_nothing_that_a_path_could_lead_to() {
     assert_eq!(sh(&inside, largest).await, before);
     home.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_changes_limits_and_scheduling_of_itself_and_of_no_other() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    for other in ["1", "$PPID"] {
+        for command in [
+            "prlimit --pid OTHER --fsize=0",
+            "renice -n 5 -p OTHER",
+            "chrt --idle -p 0 OTHER",
+            "taskset -p 1 OTHER",
+            "ionice -c 3 -p OTHER",
+        ] {
+            let command = command.replace("OTHER", other);
+            let outcome = inside.run(&bash(&command)).await.unwrap();
+            assert!(outcome.is_error && text(&outcome).contains("not permitted"), "{command}: {}", text(&outcome));
+        }
+    }
+    for command in ["renice -n 5 -u agent", "ionice -c 3 -u 1000"] {
+        let outcome = inside.run(&bash(command)).await.unwrap();
+        assert!(outcome.is_error && text(&outcome).contains("not permitted"), "{command}: {}", text(&outcome));
+    }
+    let own = "ulimit -f 100; nice -n 5 ionice -c 3 chrt --idle 0 taskset 1 prlimit --nofile=10 bash -c 'ulimit -f; ulimit -n; nice'";
+    assert_eq!(sh(&inside, own).await, "100\n10\n5");
+    home.end().await;
+}
