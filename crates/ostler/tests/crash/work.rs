@@ -15,8 +15,8 @@ use crate::support::{Server, Session, tools};
 const CALLS: usize = 20;
 /// The most events that one life at random sees before it ends.
 const EVENTS_OF_A_LIFE: u64 = 9;
-/// In so many lives in a row something must be seen to get done. What is seen may have been done a
-/// life earlier, so this is one less than the server bears.
+/// Lives in a row in which nothing need get done; in the next one, something must. One less than the
+/// server bears.
 const LIVES_IN_VAIN: u32 = 2;
 /// The longest wait behind the last of them, in milliseconds.
 const WAIT_OF_A_LIFE_MS: u64 = 40;
@@ -110,18 +110,19 @@ impl Work {
     /// Works until a random moment (false), or until the turn is over (true).
     pub(crate) async fn go_on_until(&mut self, server: &mut Server, random: &mut u64) -> bool {
         let session = self.session.on(&server.api);
-        let from = self.seen.len();
+        // What earlier lives did is not taken for work of this one, however late it is seen.
+        let done_before = session.history().await.len() as u64;
         let mut events = 1 + next(random) % EVENTS_OF_A_LIFE;
-        loop {
+        let got_on = loop {
             assert!(self.follow(&session, events).await, "the server died by itself:\n{}", server.log().text());
-            let got_on = self.seen[from..].iter().any(|frame| frame.name.starts_with("agent.tool_"));
-            self.lives_in_vain = if got_on { 0 } else { self.lives_in_vain + 1 };
+            let got_on = self.seen.iter().any(|frame| frame.id > Some(done_before) && frame.name.starts_with("agent.tool_"));
             // A session that does not get on is set aside, which is right and not what is tested.
-            if self.is_over() || self.lives_in_vain < LIVES_IN_VAIN {
-                break;
+            if got_on || self.is_over() || self.lives_in_vain < LIVES_IN_VAIN {
+                break got_on;
             }
             events = 1;
-        }
+        };
+        self.lives_in_vain = if got_on { 0 } else { self.lives_in_vain + 1 };
         tokio::time::sleep(Duration::from_millis(next(random) % WAIT_OF_A_LIFE_MS)).await;
         self.is_over()
     }
