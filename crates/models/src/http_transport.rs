@@ -21,6 +21,8 @@ use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse, Transp
 pub enum ProviderKind {
     /// Anthropic Messages: the key is sent as `x-api-key`.
     Anthropic,
+    /// OpenAI Chat Completions: the key is sent as `Authorization: Bearer`.
+    OpenAi,
 }
 
 /// A configured provider.
@@ -28,7 +30,9 @@ pub enum ProviderKind {
 pub struct ProviderEndpoint {
     /// What requests call it.
     pub name: String,
-    /// `http` or `https`, without credentials; a trailing `/` or `/v1` is dropped.
+    /// `http` or `https`, without credentials; a trailing `/` or `/v1` is dropped. Requests go to
+    /// paths below `/v1`, except for Chat Completions below a path with a version of its own
+    /// (`/api/v4`, `/v1beta/openai`), which takes its place.
     pub base_url: String,
     /// Its key; an empty one is not sent.
     pub key: Secret,
@@ -83,6 +87,8 @@ pub enum TransportSetupError {
 #[derive(Debug)]
 struct Endpoint {
     base: String,
+    /// Whether the base names the version, so that paths do not.
+    is_versioned: bool,
     key: Secret,
     header: Option<(&'static str, HeaderValue)>,
 }
@@ -135,17 +141,29 @@ fn endpoint(provider: ProviderEndpoint) -> Result<Endpoint, TransportSetupError>
     }
     let base = url.as_str().trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base).to_owned();
+    let is_versioned = provider.kind == ProviderKind::OpenAi
+        && !url.path().trim_end_matches('/').ends_with("/v1")
+        && url.path_segments().is_some_and(|mut segments| segments.any(is_version));
     let header = if provider.key.expose().is_empty() {
         None
     } else {
-        let mut value =
-            HeaderValue::from_str(provider.key.expose()).map_err(|_| TransportSetupError::Key { name: provider.name.clone() })?;
+        let text = match provider.kind {
+            ProviderKind::Anthropic => provider.key.expose().to_owned(),
+            ProviderKind::OpenAi => format!("Bearer {}", provider.key.expose()),
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| TransportSetupError::Key { name: provider.name.clone() })?;
         value.set_sensitive(true);
         match provider.kind {
             ProviderKind::Anthropic => Some(("x-api-key", value)),
+            ProviderKind::OpenAi => Some(("authorization", value)),
         }
     };
-    Ok(Endpoint { base, key: provider.key, header })
+    Ok(Endpoint { base, is_versioned, key: provider.key, header })
+}
+
+/// `v1`, `v4`, `v1beta`.
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[async_trait]
@@ -156,7 +174,8 @@ impl ModelTransport for HttpTransport {
         if let Some((name, value)) = &endpoint.header {
             headers.insert(*name, value.clone());
         }
-        let url = format!("{}{}", endpoint.base, request.path);
+        let path = if endpoint.is_versioned { request.path.strip_prefix("/v1").unwrap_or(request.path) } else { request.path };
+        let url = format!("{}{path}", endpoint.base);
         let sent = self.client.post(url).headers(headers).body(request.body).send().await;
         let response = sent.map_err(|error| transport_error(provider, error))?;
         let status = response.status();
@@ -237,6 +256,26 @@ mod tests {
         for url in ["http://host", "http://host/", "http://host/v1", "http://host/v1/"] {
             assert_eq!(endpoint(provider(url, "")).unwrap().base, "http://host");
         }
+    }
+
+    #[test]
+    fn chat_completions_are_found_below_any_version() {
+        let table = [
+            ("http://host", "http://host", false),
+            ("http://host/v1/", "http://host", false),
+            ("https://openrouter.ai/api/v1", "https://openrouter.ai/api", false),
+            ("https://host/api", "https://host/api", false),
+            ("https://host/api/paas/v4/", "https://host/api/paas/v4", true),
+            ("https://host/v1beta/openai", "https://host/v1beta/openai", true),
+            ("https://host/v1/openai", "https://host/v1/openai", true),
+            ("https://host/vllm", "https://host/vllm", false),
+        ];
+        for (url, base, is_versioned) in table {
+            let found = endpoint(ProviderEndpoint { kind: ProviderKind::OpenAi, ..provider(url, "sk-1") }).unwrap();
+            assert_eq!((found.base.as_str(), found.is_versioned), (base, is_versioned), "{url}");
+            assert_eq!(found.header.unwrap(), ("authorization", HeaderValue::from_static("Bearer sk-1")));
+        }
+        assert!(!endpoint(provider("http://host/v2", "")).unwrap().is_versioned);
     }
 
     #[tokio::test]

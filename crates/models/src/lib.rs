@@ -5,11 +5,19 @@
 
 pub mod anthropic;
 pub mod demo;
+mod exchange;
 pub mod failure;
+mod frames;
 pub mod http_transport;
 pub mod limits;
+mod nesting;
+pub mod openai;
+mod origin;
+mod portable;
 pub mod retry;
 pub mod secret;
+#[cfg(test)]
+mod test_transport;
 pub mod transport;
 
 use std::fmt::Debug;
@@ -19,9 +27,11 @@ use ostler_core::ids::{EventId, IdSource};
 use ostler_core::model::{ModelError, ModelRequest, ModelResponse};
 use tokio_util::sync::CancellationToken;
 
-pub use anthropic::{AnswerTimeouts, Anthropic};
+pub use anthropic::Anthropic;
 pub use demo::DemoModel;
+pub use exchange::AnswerTimeouts;
 pub use http_transport::{HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, TransportSetupError};
+pub use openai::{LimitField, OpenAi, OpenAiOptions};
 pub use secret::Secret;
 pub use transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
 

@@ -10,6 +10,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Wait for the end of a body whose last event has been read, so that the connection can be reused.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
+/// Time for all that may follow a whole answer: token counts, the end mark.
+pub const TRAILER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time an unused connection is kept.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Unused connections kept per provider.
@@ -47,3 +49,16 @@ pub const DEMO_CHUNK_CHARS: usize = 12;
 /// Nesting of any field of an answer's block. Well below what JSON parsers take, because blocks are
 /// wrapped into records, frames and requests.
 pub const BLOCK_DEPTH: usize = 64;
+
+/// Characters of a call's id that every server of Chat Completions takes.
+pub const PORTABLE_ID_CHARS: usize = 64;
+/// Bytes of the hash in an id that replaces one a provider would refuse.
+pub const CALL_ID_HASH_BYTES: usize = 16;
+/// Characters of a tool's name that every provider takes.
+pub const TOOL_NAME_CHARS: usize = 64;
+/// Models of one provider whose refused fields are remembered.
+pub const ADAPTED_MODELS: usize = 256;
+/// Bytes of a server's id of a call; one that is longer is replaced. Some proxies keep signatures in it.
+pub const PROVIDER_ID_BYTES: usize = 16 << 10;
+/// Pieces of structured reasoning of one answer.
+pub const REASONING_DETAILS: usize = 1_024;

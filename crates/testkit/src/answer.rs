@@ -1,56 +1,14 @@
-//! Playing a plan to a client: as a stream of events, or as one message. Whichever way the client
-//! or the script ends it, the outcome is recorded.
-
-use std::io;
-use std::sync::Arc;
+//! An answer in the dialect of Anthropic Messages: as a stream of events, or as one message.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::limits::{FLUSH_PAUSE, INPUT_PIECE_CHARS, PING_INTERVAL};
+use crate::limits::INPUT_PIECE_CHARS;
 use crate::plan::{Part, Plan, SIGNATURE};
-use crate::recording::{Outcome, Recording};
+use crate::playing::{Ending, Sink, Stopped, broken_here, pause, pieces, rest, write};
 
-/// Records how a request ended, even if the client's leaving ended it.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    recording: Arc<Recording>,
-    pub(crate) number: u64,
-    outcome: Outcome,
-}
-
-impl Ending {
-    pub(crate) fn new(recording: Arc<Recording>, number: u64) -> Self {
-        Self { recording, number, outcome: Outcome::Aborted }
-    }
-
-    pub(crate) fn is(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.recording.end(self.number, self.outcome.clone());
-    }
-}
-
-/// The stream stopped early: the client is gone, or the script says so.
-#[derive(Debug)]
-struct Stopped(Outcome);
-
-type Sink = mpsc::Sender<Result<Bytes, io::Error>>;
-
-/// The whole message, after the plan's waits.
-pub(crate) async fn whole(plan: &Plan, model: &Value, recording: &Recording, number: u64) -> Value {
-    sleep(plan.manner.sleep).await;
-    for part in &plan.parts {
-        if let Part::Gate(gate) = part {
-            recording.pass(gate).await;
-        }
-    }
+/// The whole message.
+pub(crate) fn whole(plan: &Plan, model: &Value, number: u64) -> Value {
     let mut message = head(plan, model, number);
     message["content"] = Value::from(plan.content());
     message["stop_reason"] = Value::from(plan.stop.as_str());
@@ -59,35 +17,11 @@ pub(crate) async fn whole(plan: &Plan, model: &Value, recording: &Recording, num
 }
 
 /// Writes the answer event by event.
-pub(crate) async fn stream(plan: Plan, model: Value, sink: Sink, ending: Ending) {
-    let client = sink.clone();
-    let played = tokio::select! {
-        () = client.closed() => Err(Stopped(Outcome::Aborted)),
-        played = play(&plan, &model, &sink, &ending) => played,
-    };
-    let outcome = match played {
-        Ok(()) => Outcome::Answered,
-        Err(Stopped(Outcome::Disconnected)) => {
-            sleep(FLUSH_PAUSE).await;
-            let cut = io::Error::new(io::ErrorKind::ConnectionAborted, "cut, as scripted");
-            // A client that left already needs no cut.
-            let _ = sink.send(Err(cut)).await;
-            Outcome::Disconnected
-        }
-        Err(Stopped(outcome)) => outcome,
-    };
-    ending.is(outcome);
-}
-
-async fn play(plan: &Plan, model: &Value, sink: &Sink, ending: &Ending) -> Result<(), Stopped> {
+pub(crate) async fn play(plan: &Plan, model: &Value, sink: &Sink, ending: &Ending) -> Result<(), Stopped> {
     let message = head(plan, model, ending.number);
     send(sink, &json!({"type": "message_start", "message": message})).await?;
     send(sink, &json!({"type": "ping"})).await?;
-    let until = Instant::now() + plan.manner.sleep;
-    while Instant::now() < until {
-        sleep_until(until.min(Instant::now() + PING_INTERVAL)).await;
-        send(sink, &json!({"type": "ping"})).await?;
-    }
+    rest(plan, sink, &frame(&json!({"type": "ping"}))).await?;
     let last = plan.parts.iter().rposition(|part| !matches!(part, Part::Gate(_)));
     let mut index = 0;
     for (at, part) in plan.parts.iter().enumerate() {
@@ -99,7 +33,7 @@ async fn play(plan: &Plan, model: &Value, sink: &Sink, ending: &Ending) -> Resul
         index += 1;
     }
     if last.is_none() {
-        broken_here(plan, sink).await?;
+        broken_here(plan, sink, error_event).await?;
     }
     let stop_details = if plan.stop == "refusal" { json!({"type": "refusal", "category": null, "explanation": null}) } else { Value::Null };
     let delta = json!({"stop_reason": plan.stop, "stop_sequence": null, "stop_details": stop_details});
@@ -113,23 +47,16 @@ async fn play_block(plan: &Plan, part: &Part, index: usize, is_last: bool, sink:
     let half = deltas.len() / 2;
     for (number, delta) in deltas.into_iter().enumerate() {
         if is_last && number >= half {
-            broken_here(plan, sink).await?;
+            broken_here(plan, sink, error_event).await?;
         }
         send(sink, &json!({"type": "content_block_delta", "index": index, "delta": delta})).await?;
-        if !plan.manner.delay.is_zero() {
-            sleep(plan.manner.delay).await;
-        }
+        pause(plan).await;
     }
     send(sink, &json!({"type": "content_block_stop", "index": index})).await
 }
 
-/// Ends the stream where the script wants it broken.
-async fn broken_here(plan: &Plan, sink: &Sink) -> Result<(), Stopped> {
-    if let Some(kind) = &plan.manner.error_event {
-        send(sink, &json!({"type": "error", "error": {"type": kind, "message": "scripted stream error"}})).await?;
-        return Err(Stopped(Outcome::BrokenOff));
-    }
-    if plan.manner.disconnect { Err(Stopped(Outcome::Disconnected)) } else { Ok(()) }
+fn error_event(kind: &str) -> Bytes {
+    frame(&json!({"type": "error", "error": {"type": kind, "message": "scripted stream error"}}))
 }
 
 fn block(part: &Part, chunk: usize) -> (Value, Vec<Value>) {
@@ -153,16 +80,6 @@ fn block(part: &Part, chunk: usize) -> (Value, Vec<Value>) {
     }
 }
 
-/// The text in pieces; one empty piece where it is empty.
-fn pieces(text: &str, chars: usize) -> impl Iterator<Item = String> {
-    let all: Vec<char> = text.chars().collect();
-    let mut pieces: Vec<String> = all.chunks(chars).map(|piece| piece.iter().collect()).collect();
-    if pieces.is_empty() {
-        pieces.push(String::new());
-    }
-    pieces.into_iter()
-}
-
 fn head(plan: &Plan, model: &Value, number: u64) -> Value {
     json!({
         "id": format!("msg_tk_{number}"), "type": "message", "role": "assistant", "model": model, "content": [],
@@ -176,7 +93,10 @@ fn usage(plan: &Plan, output: u64) -> Value {
 }
 
 async fn send(sink: &Sink, event: &Value) -> Result<(), Stopped> {
+    write(sink, frame(event)).await
+}
+
+fn frame(event: &Value) -> Bytes {
     let name = event["type"].as_str().unwrap_or_default();
-    let frame = Bytes::from(format!("event: {name}\ndata: {event}\n\n"));
-    sink.send(Ok(frame)).await.map_err(|_| Stopped(Outcome::Aborted))
+    Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
 }

@@ -3,11 +3,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 mod answer;
+mod chat_answer;
+mod chat_request;
+mod chat_validate;
 mod conversation;
 pub mod fault_proxy;
 pub mod limits;
 pub mod model_server;
 mod plan;
+mod playing;
 mod recording;
 mod routes;
 mod script;

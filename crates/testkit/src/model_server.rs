@@ -1,5 +1,5 @@
-//! A model whose answers are scripted by what the user says, behind the Anthropic Messages API.
-//! The script language is described in `script`. It also checks each request it gets.
+//! A model whose answers are scripted by what the user says, behind the Anthropic Messages API and
+//! behind OpenAI Chat Completions. The script language is described in `script`. It also checks each request it gets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -148,6 +148,73 @@ mod tests {
         assert_eq!(delta["usage"]["cache_creation_input_tokens"], 4);
         assert_eq!(events.last().unwrap()["type"], "message_stop");
         assert_eq!(server.outcome_of(1).await, Outcome::Answered);
+    }
+
+    async fn chat(server: &ModelServer, path: &str, body: &Value) -> reqwest::Response {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.post(format!("{}{path}", server.base_url())).header("authorization", "Bearer k").json(body);
+        request.send().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_same_script_plays_in_chat_completions() {
+        let server = ModelServer::start().await;
+        let script = "USAGE 1 2 3 4\nTHINK hm\nSAY a long enough text\nTOOL bash {\"command\": \"echo {{model}} {{tools}}\"}\nTOOL read {}\nSAY so {{last_tool_result}} {{last_tool_error}}";
+        let tools = json!([{"type": "function", "function": {"name": "bash", "parameters": {}}}]);
+        let mut body = json!({"model": "m", "max_tokens": 9, "stream": true, "stream_options": {"include_usage": true}, "tools": tools,
+            "messages": [{"role": "user", "content": script}]});
+        let text = chat(&server, "/v1/chat/completions", &body).await.text().await.unwrap();
+        assert!(text.ends_with("data: [DONE]\n\n"));
+        let chunks = events(text.trim_end_matches("data: [DONE]\n\n"));
+        let join = |field: &str| chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str()).collect::<String>();
+        assert_eq!((join("content"), join("reasoning_content")), ("a long enough text".to_owned(), "hm".to_owned()));
+        let entries: Vec<&Value> = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].get(0)).collect();
+        let ids: Vec<&Value> = entries.iter().map(|entry| &entry["id"]).filter(|id| id.is_string()).collect();
+        let arguments = |index: usize| {
+            let own = entries.iter().filter(|entry| entry["index"] == index);
+            own.filter_map(|entry| entry["function"]["arguments"].as_str()).collect::<String>()
+        };
+        assert_eq!((ids.len(), arguments(0), arguments(1)), (2, "{\"command\":\"echo m bash\"}".to_owned(), "{}".to_owned()));
+        let last = &chunks[chunks.len() - 1];
+        assert_eq!((&last["usage"]["prompt_tokens"], &last["usage"]["prompt_tokens_details"]["cached_tokens"]), (&json!(8), &json!(3)));
+        assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "tool_calls");
+
+        let call = |id: &Value| json!({"id": id, "type": "function", "function": {"name": "bash", "arguments": "{}"}});
+        let result = |id: &Value, text: &str| json!({"role": "tool", "tool_call_id": id, "content": text});
+        body["messages"].as_array_mut().unwrap().extend([
+            json!({"role": "assistant", "content": null, "tool_calls": [call(ids[0]), call(ids[1])]}),
+            result(ids[0], "fine"),
+            result(ids[1], "Error: broken"),
+        ]);
+        body["stream"] = json!(false);
+        body.as_object_mut().unwrap().remove("stream_options");
+        let answer: Value = chat(&server, "/chat/completions", &body).await.json().await.unwrap();
+        assert_eq!(answer["choices"][0]["message"]["content"], "so Error: broken true");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+        assert_eq!(server.violations(), Vec::<String>::new());
+        let paths: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
+        assert_eq!(paths, ["/v1/chat/completions", "/chat/completions"]);
+    }
+
+    #[tokio::test]
+    async fn chat_completions_fail_break_and_refuse_as_scripted() {
+        let server = ModelServer::start().await;
+        let ask = |script: &str| json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": script}]});
+        let path = "/v1/chat/completions";
+        let refused = chat(&server, path, &ask("FAIL 429 1 7\nSAY x")).await;
+        assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "7"));
+        assert_eq!(refused.json::<Value>().await.unwrap()["error"]["code"], "rate_limit_exceeded");
+        let cut = chat(&server, path, &ask("SAY abcdefghijklmnopqrstuvwxyz\nDISCONNECT")).await.text().await;
+        assert!(cut.is_err());
+        let broken = chat(&server, path, &ask("SAY abcdefghijklmnopqrstuvwxyz\nERROR_EVENT server_error")).await.text().await.unwrap();
+        assert_eq!(events(&broken).last().unwrap()["error"]["type"], "server_error");
+        assert_eq!(server.outcome_of(3).await, Outcome::BrokenOff);
+        let orphan = json!({"model": "m", "messages": [{"role": "tool", "tool_call_id": "x", "content": "r"}]});
+        assert_eq!(chat(&server, path, &orphan).await.status(), 400);
+        assert_eq!(server.violations().len(), 1);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let models: Value = client.get(format!("{}/v1/models", server.base_url())).send().await.unwrap().json().await.unwrap();
+        assert_eq!((&models["object"], &models["data"][0]["object"]), (&json!("list"), &json!("model")));
     }
 
     #[tokio::test]

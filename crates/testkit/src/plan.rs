@@ -28,6 +28,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The answer to a request in the shape of Messages, whose body had this many bytes.
     pub(crate) fn of(body: &Value, body_bytes: usize) -> Self {
         let conversation = Conversation::of(body);
         let Position { key, steps, step } = conversation.position();

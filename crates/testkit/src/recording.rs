@@ -41,6 +41,8 @@ pub enum Outcome {
 pub struct RecordedRequest {
     /// Counts from 1.
     pub number: u64,
+    /// The path it came to, which tells the dialect.
+    pub path: String,
     /// Header names in lower case, and their values.
     pub headers: BTreeMap<String, String>,
     /// The parsed body.
@@ -95,7 +97,7 @@ impl Recording {
     }
 
     /// Remembers a request; gives its number.
-    pub(crate) fn begin(&self, headers: BTreeMap<String, String>, body: Value) -> u64 {
+    pub(crate) fn begin(&self, path: &str, headers: BTreeMap<String, String>, body: Value) -> u64 {
         let number = {
             let mut book = self.book();
             book.count += 1;
@@ -103,7 +105,7 @@ impl Recording {
             if book.requests.len() == RECORDED_REQUESTS {
                 book.requests.pop_front();
             }
-            book.requests.push_back(RecordedRequest { number, headers, body, step: 0, outcome: Outcome::Pending });
+            book.requests.push_back(RecordedRequest { number, path: path.to_owned(), headers, body, step: 0, outcome: Outcome::Pending });
             number
         };
         self.tell();

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// The cache markers that one request may have.
 const CACHE_MARKERS: usize = 4;
+/// The longest name of a tool.
+const NAME_CHARS: usize = 128;
 
 /// The first rule that the request breaks.
 pub(crate) fn check(body: &Value) -> Result<(), String> {
@@ -23,9 +25,30 @@ pub(crate) fn check(body: &Value) -> Result<(), String> {
     if let Some(system) = body.get("system") {
         blocks(system, "system")?;
     }
+    if let Some(field) = private_field(body) {
+        return Err(format!("{field}: extra inputs are not permitted"));
+    }
     let messages = body["messages"].as_array().filter(|list| !list.is_empty()).ok_or("messages: must be a non-empty list")?;
     markers(body)?;
     conversation(messages)
+}
+
+/// A field of Ostler's own, anywhere outside of a call's input.
+pub(crate) fn private_field(value: &Value) -> Option<&str> {
+    const PRIVATE: &str = "ostler";
+    match value {
+        Value::Array(list) => list.iter().find_map(private_field),
+        Value::Object(map) => map
+            .iter()
+            .filter(|(field, _)| *field != "input" && *field != "input_schema")
+            .find_map(|(field, value)| (field == PRIVATE).then_some(field.as_str()).or_else(|| private_field(value))),
+        _ => None,
+    }
+}
+
+/// Whether this is an id or a name as providers take it.
+pub(crate) fn is_name(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 fn markers(body: &Value) -> Result<(), String> {
@@ -80,6 +103,9 @@ fn blocks(content: &Value, at: &str) -> Result<(), String> {
             "thinking" if block["signature"].as_str().is_none() || block["thinking"].as_str().is_none() => {
                 return Err(format!("{at}: a thinking block lacks its text or signature"));
             }
+            "thinking" if !has_only(block, &["type", "thinking", "signature", "cache_control"]) => {
+                return Err(format!("{at}: a thinking block has a field that is not known"));
+            }
             "thinking" | "redacted_thinking" if block.get("cache_control").is_some() => {
                 return Err(format!("{at}: a thinking block carries cache_control"));
             }
@@ -87,6 +113,10 @@ fn blocks(content: &Value, at: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn has_only(block: &Value, fields: &[&str]) -> bool {
+    block.as_object().into_iter().flatten().all(|(field, _)| fields.contains(&field.as_str()))
 }
 
 /// The ids of the calls in an assistant's message.
@@ -99,6 +129,12 @@ fn calls(message: &Value, at: &str, all: &mut HashSet<String>) -> Result<Vec<Str
                 let id = block["id"].as_str().filter(|id| !id.is_empty()).ok_or_else(|| format!("{at}: tool_use without id"))?;
                 if block["name"].as_str().is_none_or(str::is_empty) || !block["input"].is_object() {
                     return Err(format!("{at}: tool_use {id} needs a name and an object input"));
+                }
+                if !is_name(id, usize::MAX) || !block["name"].as_str().is_some_and(|name| is_name(name, NAME_CHARS)) {
+                    return Err(format!("{at}: tool_use {id} should match [a-zA-Z0-9_-], and so should its name"));
+                }
+                if !has_only(block, &["type", "id", "name", "input", "cache_control"]) {
+                    return Err(format!("{at}: tool_use {id} has a field that is not known"));
                 }
                 if !all.insert(id.to_owned()) {
                     return Err(format!("{at}: tool_use id {id} is used twice"));
@@ -198,6 +234,16 @@ mod tests {
                 "object input",
             ),
             (json!([marked]), "markers"),
+            (json!([user, call(&["a.b"]), answer(&["a.b"])]), "should match"),
+            (json!([{"role": "user", "content": [{"type": "text", "text": "x", "ostler": {}}]}]), "ostler"),
+            (
+                json!([user, {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": {}, "reasoning_details": []}]}, answer(&["a"])]),
+                "not known",
+            ),
+            (
+                json!([user, {"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": "s", "reasoning_details": []}]}, user]),
+                "not known",
+            ),
         ] {
             let error = check(&request(messages.clone())).unwrap_err();
             assert!(error.contains(why), "{messages}: {error}");

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::block::Block;
 use crate::ModelEvent;
+use crate::exchange::ReadAnswer;
 use crate::failure::{bounded, failure, from_stream_error};
 use crate::limits::{BLOCKS_PER_ANSWER, MESSAGE_CHARS, WORD_CHARS};
 
@@ -24,69 +25,6 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(ids: IdSource) -> Self {
         Self { ids, model: None, blocks: Vec::new(), stop: None, usage: TokenUsage::default(), ended: false }
-    }
-
-    /// Whether the provider said that this is all.
-    pub(super) fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// What the answer cost, as far as the provider said.
-    pub(super) fn usage(&self) -> TokenUsage {
-        self.usage
-    }
-
-    /// Takes one event of the stream. Kinds that this version does not know are passed over.
-    pub(super) fn read_event(&mut self, data: &str, events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError> {
-        if self.ended || data.is_empty() || data == "[DONE]" {
-            return Ok(());
-        }
-        let mut event: Value = serde_json::from_str(data).map_err(|_| nonsense("an event is no JSON"))?;
-        match event["type"].as_str().unwrap_or_default() {
-            "message_start" => self.read_head(&event["message"]),
-            "content_block_start" => {
-                let index = index_of(&event)?;
-                let start = object(event["content_block"].take())?;
-                self.start_block(index, start, events)?;
-            }
-            "content_block_delta" => {
-                let delta = object(event["delta"].take())?;
-                self.block(&event)?.add(&delta, events);
-            }
-            "content_block_stop" => self.block(&event)?.close(),
-            "message_delta" => {
-                merge_usage(&mut self.usage, &event["usage"]);
-                self.read_stop(&event["delta"]);
-            }
-            "message_stop" => self.ended = true,
-            "error" => return Err(from_stream_error(&event)),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Takes a whole message, as providers send it where they do not stream.
-    pub(super) fn read_message(&mut self, body: &[u8], events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError> {
-        let mut message: Value = serde_json::from_slice(body).map_err(|_| nonsense("it is no JSON"))?;
-        if message["type"] == "error" {
-            return Err(from_stream_error(&message));
-        }
-        if !message.is_object() {
-            return Err(nonsense("it is no object"));
-        }
-        self.read_head(&message);
-        self.read_stop(&message);
-        let Value::Array(content) = message["content"].take() else {
-            return Err(nonsense("it has no content"));
-        };
-        for (index, block) in content.into_iter().enumerate() {
-            self.start_block(index, object(block)?, events)?;
-            if let Some(block) = self.blocks.last_mut() {
-                block.close();
-            }
-        }
-        self.ended = true;
-        Ok(())
     }
 
     /// The answer, once it has ended.
@@ -144,6 +82,73 @@ impl Answer {
         // Deltas nearly always belong to the block that began last.
         let block = self.blocks.iter_mut().rev().find(|block| block.index == index);
         block.ok_or_else(|| nonsense("it goes on with a block that never began"))
+    }
+}
+
+impl ReadAnswer for Answer {
+    fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn is_whole(&self) -> bool {
+        self.ended
+    }
+
+    fn usage(&self) -> TokenUsage {
+        self.usage
+    }
+
+    /// Takes one event of the stream. Kinds that this version does not know are passed over.
+    fn read_event(&mut self, data: &str, events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError> {
+        if self.ended || data.is_empty() || data == "[DONE]" {
+            return Ok(());
+        }
+        let mut event: Value = serde_json::from_str(data).map_err(|_| nonsense("an event is no JSON"))?;
+        match event["type"].as_str().unwrap_or_default() {
+            "message_start" => self.read_head(&event["message"]),
+            "content_block_start" => {
+                let index = index_of(&event)?;
+                let start = object(event["content_block"].take())?;
+                self.start_block(index, start, events)?;
+            }
+            "content_block_delta" => {
+                let delta = object(event["delta"].take())?;
+                self.block(&event)?.add(&delta, events);
+            }
+            "content_block_stop" => self.block(&event)?.close(),
+            "message_delta" => {
+                merge_usage(&mut self.usage, &event["usage"]);
+                self.read_stop(&event["delta"]);
+            }
+            "message_stop" => self.ended = true,
+            "error" => return Err(from_stream_error(&event)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a whole message, as providers send it where they do not stream.
+    fn read_message(&mut self, body: &[u8], events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError> {
+        let mut message: Value = serde_json::from_slice(body).map_err(|_| nonsense("it is no JSON"))?;
+        if message["type"] == "error" {
+            return Err(from_stream_error(&message));
+        }
+        if !message.is_object() {
+            return Err(nonsense("it is no object"));
+        }
+        self.read_head(&message);
+        self.read_stop(&message);
+        let Value::Array(content) = message["content"].take() else {
+            return Err(nonsense("it has no content"));
+        };
+        for (index, block) in content.into_iter().enumerate() {
+            self.start_block(index, object(block)?, events)?;
+            if let Some(block) = self.blocks.last_mut() {
+                block.close();
+            }
+        }
+        self.ended = true;
+        Ok(())
     }
 }
 

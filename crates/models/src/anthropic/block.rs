@@ -5,6 +5,7 @@ use ostler_core::model::{BlockKind, ResponseBlock};
 use serde_json::{Map, Value, json};
 
 use crate::limits::BLOCK_DEPTH;
+use crate::nesting::is_within;
 use crate::{ModelEvent, PreviewKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,15 +165,6 @@ fn taken(map: &mut Map<String, Value>, field: &str) -> String {
 
 fn text_of<'a>(map: &'a Map<String, Value>, field: &str) -> &'a str {
     map.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Whether a value is nested at most this deep.
-fn is_within(value: &Value, depth: usize) -> bool {
-    match value {
-        Value::Array(items) => depth > 0 && items.iter().all(|item| is_within(item, depth - 1)),
-        Value::Object(fields) => depth > 0 && fields.values().all(|field| is_within(field, depth - 1)),
-        _ => true,
-    }
 }
 
 fn is_empty_object(value: &Value) -> bool {

@@ -1,12 +1,17 @@
-//! A neutral request as the body of a Messages request. The conversation is concatenated as it is
-//! stored; only its last message is parsed, to place the cache marker.
+//! A neutral request as the body of a Messages request. The conversation is concatenated, most of
+//! it as it is stored; the last message is parsed to place the cache marker.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use ostler_core::model::{EffortLevel, ModelRequest, ToolSpec};
 use serde_json::{Map, Value, json};
 
-/// The body. Field order is fixed, so that equal prefixes of a conversation are equal bytes.
-pub(super) fn encode(request: &ModelRequest) -> Bytes {
+use super::messages::outgoing;
+use crate::origin::Origin;
+
+/// The body, for this target. Field order is fixed, so that equal prefixes of a conversation are equal bytes.
+pub(super) fn encode(request: &ModelRequest, target: Origin<'_>) -> Bytes {
     let mut body = String::with_capacity(4096 + request.messages.iter().map(|message| message.0.len() + 1).sum::<usize>());
     body.push_str("{\"model\":");
     body.push_str(&Value::from(request.model.as_str()).to_string());
@@ -25,15 +30,17 @@ pub(super) fn encode(request: &ModelRequest) -> Bytes {
         body.push_str(&Value::from(tools).to_string());
     }
     body.push_str(",\"messages\":[");
-    let last = request.messages.len().saturating_sub(1);
-    for (index, message) in request.messages.iter().enumerate() {
+    let mut messages: Vec<Cow<'_, str>> = request.messages.iter().filter_map(|message| outgoing(&message.0, &target)).collect();
+    if let Some(last) = messages.last_mut()
+        && let Some(text) = with_marker(last)
+    {
+        *last = Cow::Owned(text);
+    }
+    for (index, message) in messages.iter().enumerate() {
         if index > 0 {
             body.push(',');
         }
-        match (index == last).then(|| with_marker(&message.0)).flatten() {
-            Some(text) => body.push_str(&text),
-            None => body.push_str(&message.0),
-        }
+        body.push_str(message);
     }
     body.push_str("]}");
     Bytes::from(body)

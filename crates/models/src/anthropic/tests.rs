@@ -1,13 +1,10 @@
 //! Requests and answers against golden files, and the adapter against transports that stall,
 //! break and lie.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use http::HeaderMap;
 use ostler_core::ids::IdSource;
 use ostler_core::model::{BlockKind, EffortLevel, Fragment, ModelError, ModelErrorKind, ModelRequest, ModelResponse, ModelStop, ToolSpec};
 use proptest::prelude::*;
@@ -15,10 +12,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
-use super::frames::FrameDecoder;
-use super::{AnswerTimeouts, Anthropic, request};
+use super::{Anthropic, DIALECT, request};
+use crate::AnswerTimeouts;
+use crate::exchange::ReadAnswer;
+use crate::frames::FrameDecoder;
 use crate::limits::BLOCKS_PER_ANSWER;
-use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
+use crate::origin::Origin;
+use crate::test_transport::Canned;
+use crate::transport::{ModelTransport, TransportError};
 use crate::{Model, ModelEvent, PreviewKind};
 
 // ---- requests
@@ -38,8 +39,12 @@ fn user(text: &str) -> Value {
     json!({"role": "user", "content": [{"type": "text", "text": text}]})
 }
 
+fn target() -> Origin<'static> {
+    Origin { dialect: DIALECT, provider: "main", model: "claude-x" }
+}
+
 fn encoded(request: &ModelRequest) -> Value {
-    serde_json::from_slice(&request::encode(request)).unwrap()
+    serde_json::from_slice(&request::encode(request, target())).unwrap()
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn only_the_last_message_is_touched() {
     let odd = "{\"role\":\"user\",  \"content\":\"kept as it is\"}";
     let mut request = plain(&[user("last")]);
     request.messages.insert(0, Fragment(odd.into()));
-    let body = String::from_utf8(request::encode(&request).to_vec()).unwrap();
+    let body = String::from_utf8(request::encode(&request, target()).to_vec()).unwrap();
     assert!(body.contains(odd), "{body}");
 }
 
@@ -371,35 +376,6 @@ fn whole_messages_are_read_like_streams() {
 
 // ---- the adapter
 
-/// Answers every request with the same, and then hangs or ends.
-#[derive(Debug)]
-struct Canned {
-    status: u16,
-    content_type: &'static str,
-    chunks: Vec<Result<Bytes, TransportError>>,
-    hangs: bool,
-    sent: Mutex<Vec<ProviderRequest>>,
-}
-
-impl Canned {
-    fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, chunks: vec![Ok(body.into())], hangs: false, sent: Mutex::default() }
-    }
-}
-
-#[async_trait]
-impl ModelTransport for Canned {
-    async fn send(&self, _: &str, request: ProviderRequest) -> Result<ProviderResponse, TransportError> {
-        self.sent.lock().unwrap().push(request);
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", self.content_type.parse().unwrap());
-        headers.insert("retry-after", "2".parse().unwrap());
-        let chunks = stream::iter(self.chunks.clone());
-        let body = if self.hangs { chunks.chain(stream::pending()).boxed() } else { chunks.boxed() };
-        Ok(ProviderResponse { status: self.status, headers, body })
-    }
-}
-
 async fn ask(transport: Arc<dyn ModelTransport>, cancel: CancellationToken) -> Result<ModelResponse, ModelError> {
     let model = Anthropic::new(transport, "main");
     model.answer(plain(&[user("hi")]), IdSource::new(1, 1), &mut |_| {}, cancel).await
@@ -409,7 +385,7 @@ async fn ask(transport: Arc<dyn ModelTransport>, cancel: CancellationToken) -> R
 async fn the_headers_carry_the_version_and_no_key() {
     let canned = Arc::new(Canned::new(200, "text/event-stream", stream_of(&message(Vec::new(), "end_turn"))));
     ask(canned.clone(), CancellationToken::new()).await.unwrap();
-    let sent = canned.sent.lock().unwrap();
+    let sent = canned.sent();
     let headers = &sent[0].headers;
     assert_eq!((sent[0].path, &headers["anthropic-version"]), ("/v1/messages", &"2023-06-01".parse().unwrap()));
     assert!(headers["user-agent"].to_str().unwrap().starts_with("ostler/"));

@@ -1,0 +1,243 @@
+//! One request and its answer over a transport, whatever the dialect: the time limits, the reading
+//! of bodies, giving up. What the bytes mean is the dialect's [`ReadAnswer`].
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, header};
+use ostler_core::model::{ModelError, ModelErrorKind, TokenUsage};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::ModelEvent;
+use crate::failure::{failure, from_status, from_transport};
+use crate::frames::FrameDecoder;
+use crate::limits::{ANSWER_BYTES, DRAIN_TIMEOUT, ERROR_BODY_BYTES, IDLE_TIMEOUT, TOTAL_TIMEOUT, TRAILER_TIMEOUT};
+use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse};
+
+/// How long one answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerTimeouts {
+    /// To the first byte, and between any two.
+    pub idle: Duration,
+    /// From start to end.
+    pub total: Duration,
+}
+
+impl Default for AnswerTimeouts {
+    fn default() -> Self {
+        Self { idle: IDLE_TIMEOUT, total: TOTAL_TIMEOUT }
+    }
+}
+
+/// A dialect's answer while it arrives.
+pub(crate) trait ReadAnswer: Send {
+    /// Takes the data of one event of a stream.
+    fn read_event(&mut self, data: &str, events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError>;
+    /// Takes a whole answer, as providers send it where they do not stream.
+    fn read_message(&mut self, body: &[u8], events: &mut dyn FnMut(ModelEvent)) -> Result<(), ModelError>;
+    /// Whether the provider said that this is all.
+    fn is_ended(&self) -> bool;
+    /// Whether nothing of the answer is missing, though counts may still follow.
+    fn is_whole(&self) -> bool;
+    /// What the answer cost, as far as the provider said.
+    fn usage(&self) -> TokenUsage;
+}
+
+/// An HTTP status other than success, with the start of its body.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Refused(Refusal),
+    Error(ModelError),
+}
+
+impl From<ModelError> for Failed {
+    fn from(error: ModelError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Failed {
+    pub(crate) fn into_error(self) -> ModelError {
+        match self {
+            Self::Error(error) => error,
+            Self::Refused(Refusal { status, headers, body }) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                from_status(status, &headers, &body, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+/// Headers of every dialect.
+pub(crate) fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("ostler/", env!("CARGO_PKG_VERSION"))));
+    headers
+}
+
+/// Does `work` until it ends, the total time is over, or `cancel` fires. Whichever it is, the work
+/// and its connection are dropped.
+pub(crate) async fn within_limits<T>(
+    timeouts: AnswerTimeouts,
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, ModelError>>,
+) -> Result<T, ModelError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(failure(ModelErrorKind::Cancelled, "the model request was cancelled")),
+        ended = timeout(timeouts.total, work) => ended.unwrap_or_else(|_| {
+            let seconds = timeouts.total.as_secs();
+            Err(failure(ModelErrorKind::Unavailable, &format!("the model's answer took longer than {seconds} seconds")))
+        }),
+    }
+}
+
+/// Requests to one provider.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    transport: &'a dyn ModelTransport,
+    provider: &'a str,
+    idle: Duration,
+    begun: bool,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(transport: &'a dyn ModelTransport, provider: &'a str, timeouts: AnswerTimeouts) -> Self {
+        Self { transport, provider, idle: timeouts.idle, begun: false }
+    }
+
+    /// Sends the request and reads the answer into `answer`.
+    pub(crate) async fn run(
+        &mut self,
+        request: ProviderRequest,
+        answer: &mut impl ReadAnswer,
+        events: &mut (dyn FnMut(ModelEvent) + Send),
+    ) -> Result<(), Failed> {
+        let mut response = timeout(self.idle, self.transport.send(self.provider, request))
+            .await
+            .map_err(|_| self.stalled())?
+            .map_err(|error| from_transport(&error))?;
+        events(ModelEvent::Progress);
+        if !(200..300).contains(&response.status) {
+            return Err(Failed::Refused(self.refused(response).await));
+        }
+        self.begun = true;
+        match media_type(&response.headers).as_str() {
+            "application/json" => {
+                let body = self.whole_body(&mut response, events).await?;
+                Ok(answer.read_message(&body, events)?)
+            }
+            // A web site answers any path with a page; asking again would not change that.
+            "text/html" => Err(Failed::Error(failure(
+                ModelErrorKind::Rejected,
+                "the model provider answered with a web page; check the provider's base_url",
+            ))),
+            _ => Ok(self.stream(&mut response, answer, events).await?),
+        }
+    }
+
+    /// The error with what the request cost: every failure of a request passes here. Once the
+    /// provider began to answer (`begun`) it may have counted more than it said.
+    pub(crate) fn costed(&self, error: ModelError, usage: TokenUsage) -> ModelError {
+        ModelError { usage, ..error }
+    }
+
+    async fn stream(
+        &self,
+        response: &mut ProviderResponse,
+        answer: &mut impl ReadAnswer,
+        events: &mut (dyn FnMut(ModelEvent) + Send),
+    ) -> Result<(), ModelError> {
+        let mut frames = FrameDecoder::new();
+        let mut total = 0_usize;
+        let mut whole_since = None;
+        while let Some(chunk) = self.next_part(response, whole_since).await? {
+            events(ModelEvent::Progress);
+            total = total.saturating_add(chunk.len());
+            if total > ANSWER_BYTES {
+                return Err(failure(ModelErrorKind::Protocol, "the model's answer is larger than this server reads"));
+            }
+            for data in frames.push(chunk)? {
+                answer.read_event(&data, events)?;
+            }
+            if answer.is_ended() {
+                // The pool can reuse a connection only when it has seen the end of the body.
+                let _ = timeout(DRAIN_TIMEOUT, response.body.next()).await;
+                return Ok(());
+            }
+            if answer.is_whole() {
+                whole_since.get_or_insert_with(Instant::now);
+            }
+        }
+        if answer.is_whole() {
+            return Ok(());
+        }
+        Err(failure(ModelErrorKind::Unavailable, "the model's answer was cut before its end"))
+    }
+
+    /// The next bytes of a stream. What follows a whole answer is welcome but not waited for long,
+    /// and its loss is none of the answer.
+    async fn next_part(&self, response: &mut ProviderResponse, whole_since: Option<Instant>) -> Result<Option<Bytes>, ModelError> {
+        let Some(since) = whole_since else { return self.next_chunk(response).await };
+        match timeout_at(since + TRAILER_TIMEOUT.min(self.idle), response.body.next()).await {
+            Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn next_chunk(&self, response: &mut ProviderResponse) -> Result<Option<Bytes>, ModelError> {
+        match timeout(self.idle, response.body.next()).await {
+            Err(_) => Err(self.stalled()),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+            Ok(Some(Err(error))) => Err(from_transport(&error)),
+        }
+    }
+
+    async fn whole_body(&self, response: &mut ProviderResponse, events: &mut (dyn FnMut(ModelEvent) + Send)) -> Result<Bytes, ModelError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.next_chunk(response).await? {
+            events(ModelEvent::Progress);
+            if body.len() + chunk.len() > ANSWER_BYTES {
+                return Err(failure(ModelErrorKind::Protocol, "the model's answer is larger than this server reads"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Reads as much of the error as arrives; what is missing of it changes nothing.
+    async fn refused(&self, mut response: ProviderResponse) -> Refusal {
+        let mut body = Vec::new();
+        while let Ok(Some(chunk)) = self.next_chunk(&mut response).await {
+            body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_BYTES - body.len())]);
+            if body.len() >= ERROR_BODY_BYTES {
+                break;
+            }
+        }
+        Refusal { status: response.status, headers: response.headers, body }
+    }
+
+    fn stalled(&self) -> ModelError {
+        let what = if self.begun { "sent nothing" } else { "did not begin to answer" };
+        failure(ModelErrorKind::Unavailable, &format!("the model provider {what} for {} seconds", self.idle.as_secs()))
+    }
+}
+
+/// The media type without its parameters, in lower case; empty where none is given.
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
