@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod call;
+pub mod cost;
 pub mod error;
 pub mod events;
 pub mod ids;

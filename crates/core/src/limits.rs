@@ -63,6 +63,12 @@ pub const CALLS_PER_ANSWER: usize = 128;
 pub const QUICK_ATTEMPTS: u32 = 3;
 /// Attempts of one model request before the turn is given up.
 pub const MODEL_ATTEMPTS: u32 = 6;
+/// Tries of one model in a round, where others can stand in for it.
+pub const TRIES_PER_TARGET: u32 = 2;
+/// Rounds through all models that can answer before the turn is given up.
+pub const MODEL_ROUNDS: u32 = 2;
+/// Tokens that an answer may have however little of a budget is left.
+pub const MIN_OUTPUT_TOKENS: u32 = 1_024;
 /// The longest wait before a model request is tried again, in milliseconds.
 pub const MODEL_RETRY_DELAY_MS: u64 = 600_000;
 /// Times that one call is given to another sandbox because the last one ended.

@@ -141,6 +141,17 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
+    /// Whether nothing was counted: no request has no input, so the provider did not say.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All tokens, read and written.
+    pub fn total(&self) -> u64 {
+        let input = self.input_tokens.saturating_add(self.cache_read_input_tokens).saturating_add(self.cache_creation_input_tokens);
+        input.saturating_add(self.output_tokens)
+    }
+
     /// Adds another request's counts.
     pub fn add(&mut self, other: &Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
@@ -184,6 +195,8 @@ pub enum ModelErrorKind {
     ContextOverflow,
     /// The answer makes no sense to this version.
     Protocol,
+    /// It was not asked, because it failed too often or asked for a pause just now.
+    Suspended,
     /// We gave up on it: interrupt or shutdown.
     Cancelled,
 }
@@ -191,7 +204,7 @@ pub enum ModelErrorKind {
 impl ModelErrorKind {
     /// Whether the same request may succeed later.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Overloaded | Self::RateLimited | Self::Unavailable | Self::Protocol)
+        matches!(self, Self::Overloaded | Self::RateLimited | Self::Unavailable | Self::Protocol | Self::Suspended)
     }
 }
 
@@ -208,4 +221,7 @@ pub struct ModelError {
     /// What the failed request still cost, as far as the provider said.
     #[serde(default)]
     pub usage: TokenUsage,
+    /// Whether the provider may charge more than `usage` says: its answer had begun.
+    #[serde(default)]
+    pub billed: bool,
 }

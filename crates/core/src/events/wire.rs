@@ -8,6 +8,7 @@ use super::client::Confirmation;
 use super::content::ContentBlock;
 use crate::ids::{EventId, ThreadId};
 use crate::model::TokenUsage;
+use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionUsage};
 use crate::time::Timestamp;
@@ -143,15 +144,19 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::resources::patch::field")]
         #[schema(value_type = Option<String>)]
         title: Option<Option<String>>,
+        /// The budget; null when it was removed.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::resources::patch::field")]
+        #[schema(value_type = Option<BudgetLimit>)]
+        budget: Option<Option<BudgetLimit>>,
     },
     /// What the session used so far; always directly before it goes idle.
     #[serde(rename = "session.usage")]
     SessionUsage {
         /// The totals.
         usage: SessionUsage,
-        /// Always null until budgets are built.
-        #[schema(value_type = Option<Object>)]
-        budget: Option<Value>,
+        /// The budget, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetLimit>,
     },
     /// The session is deleted; only on streams.
     #[serde(rename = "session.deleted")]
@@ -294,6 +299,8 @@ pub enum StopReason {
     RetriesExhausted {},
     /// For the next input; the model declined.
     Refusal {},
+    /// For a higher budget; the turn goes on by itself then.
+    BudgetReached {},
 }
 
 /// Details of a refusal.

@@ -2,6 +2,7 @@
 //! is one kind, from what a client sends to what it gets back.
 
 pub mod agent;
+pub mod budget;
 pub mod environment;
 pub mod metadata;
 pub mod patch;

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::budget::{BudgetLimit, MonetaryAmount};
 use super::agent::{AgentBody, ExecutionIdentity, McpServer, ModelConfig, ModelParams, replace_tools, resolve_model};
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
 use super::patch;
 use super::tools::{Tool, ToolParams};
+use crate::cost::Cost;
 use crate::error::{Refusal, check_chars, check_count};
 use crate::ids::{AgentId, EnvironmentId, SessionId};
 use crate::limits;
@@ -21,10 +23,9 @@ pub struct SessionCreateParams {
     pub agent: AgentRef,
     /// In which environment.
     pub environment_id: String,
-    /// Not built yet; must be null.
+    /// The most that it may cost; can only be given here.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub budget: Option<Value>,
+    pub budget: Option<BudgetLimit>,
     /// Messages that start it at once.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
@@ -227,10 +228,10 @@ pub struct SessionUpdateParams {
     /// Replaces tools and servers; only while idle.
     #[serde(default)]
     pub agent: Option<SessionAgentUpdateParams>,
-    /// Not built yet; must be left out.
+    /// Replaces the budget, above what was spent; null removes it for good.
     #[serde(default, deserialize_with = "patch::field")]
-    #[schema(value_type = Option<Object>)]
-    pub budget: Option<Option<Value>>,
+    #[schema(value_type = Option<BudgetLimit>)]
+    pub budget: Option<Option<BudgetLimit>>,
     /// Merged by key; null deletes a key.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -270,6 +271,9 @@ pub struct SessionChange {
     /// The title.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "patch::field")]
     pub title: Option<Option<String>>,
+    /// The budget; none inside: there is none any more.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "patch::field")]
+    pub budget: Option<Option<BudgetLimit>>,
 }
 
 impl SessionUpdateParams {
@@ -279,14 +283,15 @@ impl SessionUpdateParams {
     }
 
     /// What it changes about a session as it is.
-    pub fn change(self, agent: &SessionAgent, title: Option<&str>, metadata: &Metadata) -> Result<SessionChange, Refusal> {
+    pub fn change(self, now: &Changeable<'_>) -> Result<SessionChange, Refusal> {
+        let Changeable { agent, title, metadata, .. } = *now;
         if self.vault_ids.is_some() {
             return Err(Refusal::invalid("vault_ids: cannot be changed after creation"));
         }
-        if self.budget.is_some() {
-            return Err(Refusal::invalid("budget: not supported by this server yet; leave it out"));
-        }
         let mut change = SessionChange::default();
+        if let Some(next) = self.budget {
+            change.budget = next_budget(next, now)?;
+        }
         if let Some(next) = self.title {
             check_chars("title", next.as_deref().unwrap_or_default(), limits::TITLE_CHARS)?;
             if next.as_deref() != title {
@@ -309,6 +314,43 @@ impl SessionUpdateParams {
     }
 }
 
+/// What an update may change of a session, as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Changeable<'a> {
+    /// The agent.
+    pub agent: &'a SessionAgent,
+    /// The title.
+    pub title: Option<&'a str>,
+    /// The metadata.
+    pub metadata: &'a Metadata,
+    /// The budget.
+    pub budget: Option<&'a BudgetLimit>,
+    /// What was charged so far.
+    pub cost: Cost,
+}
+
+/// A budget can be moved, above what was spent, and removed; it cannot be added.
+fn next_budget(next: Option<BudgetLimit>, now: &Changeable<'_>) -> Result<Option<Option<BudgetLimit>>, Refusal> {
+    match (now.budget, next) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Ok(Some(None)),
+        (None, Some(_)) => Err(Refusal::invalid(
+            "budget: can only be given when the session is created, and not again once it was removed (budget_create_only)",
+        )
+        .with_code("budget_create_only")),
+        (Some(old), Some(next)) => {
+            if next.cap("budget")? <= now.cost {
+                return Err(Refusal::invalid(format!(
+                    "budget.max_list_cost: must be above the {} US dollars that were consumed (budget_not_raised)",
+                    now.cost.dollars()
+                ))
+                .with_code("budget_not_raised"));
+            }
+            Ok((&next != old).then_some(Some(next)))
+        }
+    }
+}
+
 /// Refuses what a new session names and this server does not have yet; checks the rest.
 pub fn check_create(params: &SessionCreateParams) -> Result<(), Refusal> {
     let missing = |what: &str| Err(Refusal::not_found(format!("{what}: not supported by this server yet; leave it out")));
@@ -318,8 +360,8 @@ pub fn check_create(params: &SessionCreateParams) -> Result<(), Refusal> {
     if params.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
         return missing("resources");
     }
-    if params.budget.as_ref().is_some_and(|budget| !budget.is_null()) {
-        return Err(Refusal::invalid("budget: not supported by this server yet; leave it out"));
+    if let Some(budget) = &params.budget {
+        budget.cap("budget")?;
     }
     check_count("initial_events", params.initial_events.as_ref().map_or(0, Vec::len), limits::INITIAL_EVENTS)?;
     check_chars("title", params.title.as_deref().unwrap_or_default(), limits::TITLE_CHARS)?;
@@ -364,9 +406,8 @@ pub struct Session {
     pub agent: SessionAgent,
     /// When it was archived.
     pub archived_at: Option<Timestamp>,
-    /// Always null until budgets are built.
-    #[schema(value_type = Option<Object>)]
-    pub budget: Option<Value>,
+    /// The most that it may cost.
+    pub budget: Option<BudgetLimit>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Its environment.
@@ -419,6 +460,10 @@ pub struct SessionUsage {
     pub input_tokens: u64,
     /// Output.
     pub output_tokens: u64,
+    /// What it cost at list prices, in whole cents rounded down; absent until a model with a price was
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_cost: Option<MonetaryAmount>,
     /// Calls of server tools.
     pub server_tool_use: ServerToolUsage,
 }
@@ -442,8 +487,8 @@ pub struct ServerToolUsage {
 }
 
 impl SessionUsage {
-    /// From token counts and active time.
-    pub fn new(tokens: &TokenUsage, active_micros: i64) -> Self {
+    /// From token counts, cost and active time.
+    pub fn new(tokens: &TokenUsage, cost: Option<Cost>, active_micros: i64) -> Self {
         Self {
             active_seconds: seconds(active_micros),
             cache_creation: CacheCreationUsage {
@@ -453,6 +498,7 @@ impl SessionUsage {
             cache_read_input_tokens: tokens.cache_read_input_tokens,
             input_tokens: tokens.input_tokens,
             output_tokens: tokens.output_tokens,
+            list_cost: cost.map(MonetaryAmount::from),
             server_tool_use: ServerToolUsage::default(),
         }
     }

@@ -51,7 +51,7 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
     }
     let interrupted = !state.interrupts.is_empty();
     match &state.phase {
-        Phase::Idle | Phase::Archived { .. } | Phase::Acting { paused: true } => Vec::new(),
+        Phase::Idle | Phase::Capped | Phase::Archived { .. } | Phase::Acting { paused: true } => Vec::new(),
         Phase::Requesting { effect, attempt, .. } => {
             let mut effects = vec![Effect::CallModel { effect: effect.clone(), attempt: *attempt }];
             if interrupted {

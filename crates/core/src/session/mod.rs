@@ -12,6 +12,8 @@
 pub mod calls;
 pub mod context;
 pub mod effect;
+mod estimate;
+pub mod plan;
 pub mod project;
 pub mod record;
 pub mod state;

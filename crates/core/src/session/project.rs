@@ -5,6 +5,7 @@ use crate::events::content::ContentBlock;
 use crate::events::wire::{Event, EventBody, RefusalDetails, SessionError, SpanUsage, StopReason};
 use crate::ids::{EventId, ThreadId};
 use crate::model::{BlockKind, ResponseBlock, TokenUsage};
+use crate::resources::budget::BudgetLimit;
 use crate::resources::session::SessionUsage;
 use crate::time::Timestamp;
 
@@ -31,7 +32,7 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         RecordBody::Faulted { event, error } => out.error(event, error),
         RecordBody::SetAside { event, error, events, usage } => {
             out.error(event, error);
-            out.idle(events, &StopReason::RetriesExhausted {}, None, usage);
+            out.idle(events, &StopReason::RetriesExhausted {}, None, usage, None);
         }
         RecordBody::RequestStarted { span, .. } => out.push(span, EventBody::ModelRequestStart {}),
         RecordBody::RequestAnswered { span, span_end, blocks, calls, usage, .. } => {
@@ -59,16 +60,21 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
             );
         }
         RecordBody::Interrupted { event } => out.push(event, EventBody::UserInterrupt {}),
-        RecordBody::Idled { events, error, stop, details, usage } => {
+        RecordBody::Idled { events, error, stop, details, usage, budget } => {
             if let Some((event, error)) = error {
                 out.error(event, error);
             }
-            out.idle(events, stop, details.as_ref(), usage);
+            out.idle(events, stop, details.as_ref(), usage, budget.as_ref());
         }
         RecordBody::Updated { event, change } => {
             out.push(
                 event,
-                EventBody::SessionUpdated { agent: change.agent.clone(), metadata: change.metadata.clone(), title: change.title.clone() },
+                EventBody::SessionUpdated {
+                    agent: change.agent.clone(),
+                    metadata: change.metadata.clone(),
+                    title: change.title.clone(),
+                    budget: change.budget.clone(),
+                },
             );
         }
         RecordBody::Archived { thread, session } => {
@@ -166,13 +172,20 @@ impl Projection<'_> {
         self.push(id, EventBody::ModelRequestEnd { is_error, model_request_start_id: start.clone(), model_usage: SpanUsage::from(usage) });
     }
 
-    fn idle(&mut self, events: &IdleEvents, stop: &StopReason, details: Option<&RefusalDetails>, usage: &SessionUsage) {
+    fn idle(
+        &mut self,
+        events: &IdleEvents,
+        stop: &StopReason,
+        details: Option<&RefusalDetails>,
+        usage: &SessionUsage,
+        budget: Option<&BudgetLimit>,
+    ) {
         let (agent_name, session_thread_id) = (self.shared.agent_name.clone(), self.shared.thread.clone());
         self.push(
             &events.thread,
             EventBody::ThreadStatusIdle { agent_name, session_thread_id, stop_details: details.cloned(), stop_reason: stop.clone() },
         );
-        self.push(&events.usage, EventBody::SessionUsage { usage: usage.clone(), budget: None });
+        self.push(&events.usage, EventBody::SessionUsage { usage: usage.clone(), budget: budget.cloned() });
         self.push(&events.session, EventBody::SessionStatusIdle { stop_details: details.cloned(), stop_reason: stop.clone() });
     }
 }

@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::call::CallOutcome;
+use crate::cost::Cost;
 use crate::events::client::Confirmation;
 use crate::events::content::ContentBlock;
 use crate::events::wire::{EvaluatedPermission, Evaluation, RefusalDetails, SessionError, StopReason};
 use crate::ids::{EffectId, EventId, IncarnationId, ThreadId};
 use crate::model::{ModelError, ModelStop, ResponseBlock, TokenUsage};
+use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionChange, SessionUsage};
 use crate::scope::Principal;
+use crate::session::plan::TargetName;
 use crate::time::Timestamp;
 
 /// The version written into every record. Readers take older ones.
@@ -46,6 +49,9 @@ pub enum RecordBody {
         title: Option<String>,
         /// Its key-value pairs.
         metadata: Metadata,
+        /// The most that it may cost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetLimit>,
     },
     /// Inputs were accepted while a turn ran; they wait.
     InputsQueued {
@@ -92,6 +98,8 @@ pub enum RecordBody {
         span: EventId,
         /// From 1; counts tries of the same step.
         attempt: u32,
+        /// Whom it asks, and for how much.
+        ask: Ask,
     },
     /// The model answered.
     RequestAnswered {
@@ -111,6 +119,9 @@ pub enum RecordBody {
         usage: TokenUsage,
         /// The model that answered.
         model: String,
+        /// What is charged for it; none when the model has no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Cost>,
     },
     /// The request failed or was given up.
     RequestFailed {
@@ -122,6 +133,9 @@ pub enum RecordBody {
         span_end: EventId,
         /// Why.
         error: ModelError,
+        /// What is charged for it; none when the model has no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Cost>,
     },
     /// The same step is tried again later.
     RetryScheduled {
@@ -131,6 +145,8 @@ pub enum RecordBody {
         attempt: u32,
         /// How long to wait, in milliseconds.
         delay_ms: u64,
+        /// Who is asked then.
+        next: Try,
         /// Present when clients are told: the session counts as rescheduling.
         rescheduled: Option<RescheduledEvents>,
     },
@@ -211,8 +227,11 @@ pub enum RecordBody {
         details: Option<RefusalDetails>,
         /// The totals.
         usage: SessionUsage,
+        /// The budget, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetLimit>,
     },
-    /// Title, metadata or agent changed.
+    /// Title, metadata, agent or budget changed.
     Updated {
         /// The event.
         event: EventId,
@@ -247,6 +266,37 @@ pub enum RecordBody {
     /// A kind that this version does not know; it changes nothing.
     #[serde(other)]
     Unknown,
+}
+
+/// Which of the models that may answer is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// Its place in the plan, from 0.
+    pub target: u32,
+    /// Tries at this target, from 1.
+    pub here: u32,
+    /// Whether a failure of this round may pass by itself, so that another round makes sense.
+    pub hopeful: bool,
+}
+
+impl Try {
+    /// The first try of a round.
+    pub const FIRST: Self = Self { target: 0, here: 1, hopeful: false };
+}
+
+/// Whom a request asks, and what is set aside for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Which try this is.
+    #[serde(rename = "try")]
+    pub attempt: Try,
+    /// Who is asked.
+    pub at: TargetName,
+    /// The most tokens of the answer.
+    pub max_tokens: u32,
+    /// What it can cost at most at the dearest model of the plan; none when one has no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Cost>,
 }
 
 /// An input that waits for its turn, or starts one.

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{Call, CallState, promote};
-use super::record::{QueuedInput, Record, RecordBody};
+use super::estimate;
+use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
+use crate::cost::Cost;
 use crate::events::wire::StopReason;
 use crate::ids::{EffectId, EventId, IncarnationId, ThreadId};
 use crate::model::TokenUsage;
+use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionStatus};
 use crate::time::Timestamp;
 
 /// The version of serialised states; another one is ignored and folded anew.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// A session, between two records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +48,12 @@ pub struct State {
     pub steps: u32,
     /// Tokens used so far.
     pub usage: TokenUsage,
+    /// What was charged so far; none until a model with a price was asked.
+    pub cost: Option<Cost>,
+    /// The most that it may cost.
+    pub budget: Option<BudgetLimit>,
+    /// At most the tokens of the conversation so far.
+    pub context_tokens: u64,
     /// Time not idle so far, in microseconds, without the time since `running_since`.
     pub active_micros: i64,
     /// Since when it is not idle.
@@ -67,6 +76,8 @@ pub enum Phase {
         span: EventId,
         /// Which try of this step.
         attempt: u32,
+        /// Whom it asks, and for how much.
+        ask: Ask,
     },
     /// The model is asked again later.
     Backoff {
@@ -78,7 +89,11 @@ pub enum Phase {
         until: Timestamp,
         /// Whether clients were told.
         rescheduled: bool,
+        /// Who is asked then.
+        next: Try,
     },
+    /// In the middle of a turn, which goes on when there is budget again.
+    Capped,
     /// Calls are run or wait for answers.
     Acting {
         /// Whether nothing runs and clients were told to answer.
@@ -94,7 +109,7 @@ pub enum Phase {
 impl State {
     /// The state after the first record, which must be [`RecordBody::Created`].
     pub fn first(record: &Record) -> Option<Self> {
-        let RecordBody::Created { thread, agent, title, metadata } = &record.body else { return None };
+        let RecordBody::Created { thread, agent, title, metadata, budget } = &record.body else { return None };
         Some(Self {
             thread: thread.clone(),
             agent: Arc::clone(agent),
@@ -108,6 +123,9 @@ impl State {
             sandbox: None,
             steps: 0,
             usage: TokenUsage::default(),
+            cost: None,
+            budget: budget.clone(),
+            context_tokens: 0,
             active_micros: 0,
             running_since: None,
             set_aside: false,
@@ -128,7 +146,7 @@ impl State {
     pub fn status(&self) -> SessionStatus {
         match &self.phase {
             _ if self.set_aside => SessionStatus::Idle,
-            Phase::Idle | Phase::Acting { paused: true } => SessionStatus::Idle,
+            Phase::Idle | Phase::Capped | Phase::Acting { paused: true } => SessionStatus::Idle,
             Phase::Requesting { .. } | Phase::Backoff { rescheduled: false, .. } | Phase::Acting { paused: false } => {
                 SessionStatus::Running
             }
@@ -151,6 +169,24 @@ impl State {
         }
     }
 
+    /// What is set aside for the request that is under way.
+    pub fn reserved(&self) -> Option<Cost> {
+        match &self.phase {
+            Phase::Requesting { ask, .. } => ask.reserved,
+            _ => None,
+        }
+    }
+
+    /// The most that it may cost. An amount that cannot be read allows nothing.
+    pub fn cap(&self) -> Option<Cost> {
+        self.budget.as_ref().map(|budget| budget.cap("budget").unwrap_or(Cost::ZERO))
+    }
+
+    /// Whether its budget is used up, so that no model is asked.
+    pub fn is_at_cap(&self) -> bool {
+        self.cap().is_some_and(|cap| self.cost.unwrap_or_default() >= cap)
+    }
+
     /// Time not idle until `now`, in microseconds.
     pub fn active_micros_at(&self, now: Timestamp) -> i64 {
         self.active_micros + self.running_since.map_or(0, |since| now.micros_since(since))
@@ -169,42 +205,55 @@ impl State {
     /// Takes in what happened. Total: a record that does not fit changes as much as still makes sense.
     pub fn apply(&mut self, record: &Record) {
         match &record.body {
-            RecordBody::Created { .. } | RecordBody::Instructed { .. } | RecordBody::Faulted { .. } | RecordBody::Unknown => {}
+            RecordBody::Created { .. } | RecordBody::Faulted { .. } | RecordBody::Unknown => {}
+            RecordBody::Instructed { content, .. } => self.grow(estimate::content(content)),
             RecordBody::InputsQueued { inputs } => self.queue.extend(inputs.iter().cloned()),
             RecordBody::TurnStarted { inputs, .. } => {
                 self.dequeue(inputs);
+                self.grow(estimate::inputs(inputs));
                 self.steps = 0;
                 self.phase = Phase::Acting { paused: false };
                 self.run_since(record.at);
             }
-            RecordBody::InputsFlushed { inputs } => self.dequeue(inputs),
+            RecordBody::InputsFlushed { inputs } => {
+                self.dequeue(inputs);
+                self.grow(estimate::inputs(inputs));
+            }
             RecordBody::Resumed { .. } => {
                 self.phase = Phase::Acting { paused: false };
                 self.run_since(record.at);
                 self.promote();
             }
-            RecordBody::RequestStarted { effect, span, attempt } => {
+            RecordBody::RequestStarted { effect, span, attempt, ask } => {
                 self.calls.clear();
-                self.phase = Phase::Requesting { effect: effect.clone(), span: span.clone(), attempt: *attempt };
+                self.phase = Phase::Requesting { effect: effect.clone(), span: span.clone(), attempt: *attempt, ask: ask.clone() };
             }
-            RecordBody::RequestAnswered { calls, usage, .. } => {
+            RecordBody::RequestAnswered { calls, usage, blocks, cost, .. } => {
                 self.steps += 1;
                 self.usage.add(usage);
+                self.charge(*cost);
+                // What the provider counted is exact: all that was sent and all that came back.
+                match usage.is_unknown() {
+                    true => self.grow(estimate::answer(blocks)),
+                    false => self.context_tokens = usage.total(),
+                }
                 self.calls = calls.iter().map(Call::new).collect();
                 self.phase = Phase::Acting { paused: false };
                 self.promote();
             }
-            RecordBody::RequestFailed { error, .. } => {
+            RecordBody::RequestFailed { error, cost, .. } => {
                 self.usage.add(&error.usage);
+                self.charge(*cost);
                 self.phase = Phase::Acting { paused: false };
             }
-            RecordBody::RetryScheduled { timer, attempt, delay_ms, rescheduled } => {
+            RecordBody::RetryScheduled { timer, attempt, delay_ms, next, rescheduled } => {
                 let micros = i64::try_from(*delay_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
                 self.phase = Phase::Backoff {
                     timer: timer.clone(),
                     attempt: *attempt,
                     until: record.at.plus_micros(micros),
                     rescheduled: rescheduled.is_some(),
+                    next: *next,
                 };
             }
             RecordBody::SandboxStarted { incarnation } => {
@@ -223,7 +272,14 @@ impl State {
                 }
                 self.promote();
             }
-            RecordBody::CallSettled { call, .. } | RecordBody::CustomResult { call, .. } => self.settle(call),
+            RecordBody::CallSettled { call, outcome, .. } => {
+                self.grow(estimate::values(&outcome.content));
+                self.settle(call);
+            }
+            RecordBody::CustomResult { call, content, .. } => {
+                self.grow(estimate::content(content));
+                self.settle(call);
+            }
             RecordBody::Confirmed { call, result, .. } => self.confirm(call, *result),
             RecordBody::InterruptRequested { event, .. } => self.interrupts.push(event.clone()),
             RecordBody::Interrupted { event } => self.interrupts.retain(|waiting| waiting != event),
@@ -232,6 +288,7 @@ impl State {
                 self.running_since = None;
                 self.phase = match stop {
                     StopReason::RequiresAction { .. } => Phase::Acting { paused: true },
+                    StopReason::BudgetReached {} => Phase::Capped,
                     _ => Phase::Idle,
                 };
             }
@@ -244,6 +301,9 @@ impl State {
                 }
                 if let Some(title) = &change.title {
                     self.title.clone_from(title);
+                }
+                if let Some(budget) = &change.budget {
+                    self.budget.clone_from(budget);
                 }
             }
             RecordBody::Archived { .. } => {
@@ -275,6 +335,16 @@ impl State {
 
     fn dequeue(&mut self, inputs: &[QueuedInput]) {
         self.queue.retain(|waiting| !inputs.iter().any(|input| input.event == waiting.event));
+    }
+
+    fn grow(&mut self, tokens: u64) {
+        self.context_tokens = self.context_tokens.saturating_add(tokens);
+    }
+
+    fn charge(&mut self, cost: Option<Cost>) {
+        if let Some(cost) = cost {
+            self.cost = Some(self.cost.unwrap_or_default().plus(cost));
+        }
     }
 
     fn run_since(&mut self, at: Timestamp) {

@@ -1,5 +1,6 @@
 //! One example of each event.
 
+use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{
     AutoPermission, AutoReason, EvaluatedPermission, Evaluation, EventBody, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError,
@@ -52,9 +53,10 @@ super::one_of_each!(
         SessionUpdated: EventBody::SessionUpdated {
             agent: Some(Box::new(agent().as_ref().clone())),
             metadata: Some(metadata()),
-            title: Some(None)
+            title: Some(None),
+            budget: Some(Some(BudgetLimit::of_cents(500)))
         },
-        SessionUsage: EventBody::SessionUsage { usage: usage(), budget: None },
+        SessionUsage: EventBody::SessionUsage { usage: usage(), budget: Some(BudgetLimit::of_cents(250)) },
         SessionDeleted: EventBody::SessionDeleted {},
         ThreadStatusRunning: EventBody::ThreadStatusRunning { agent_name: "helper".into(), session_thread_id: thread() },
         ThreadStatusIdle: EventBody::ThreadStatusIdle {

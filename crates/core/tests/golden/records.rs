@@ -1,13 +1,16 @@
 //! One example of each record, in an order in which a session could write them.
 
 use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::cost::Cost;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{
     EvaluatedPermission, Evaluation, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError, StopReason,
 };
 use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelStop, ResponseBlock};
+use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::session::SessionChange;
-use ostler_core::session::record::{CallTarget, InputRole, NewCall, QueuedInput, RecordBody, RescheduledEvents, RunningEvents};
+use ostler_core::session::plan::TargetName;
+use ostler_core::session::record::{Ask, CallTarget, InputRole, NewCall, QueuedInput, RecordBody, RescheduledEvents, RunningEvents, Try};
 use serde_json::{Value, json};
 
 use super::examples::{agent, content, effect, event, idle_events, incarnation, input, metadata, principal, thread, tokens, usage};
@@ -21,12 +24,17 @@ fn running() -> RunningEvents {
     RunningEvents { session: event(3), thread: event(4) }
 }
 
+fn ask() -> Ask {
+    let at = TargetName { provider: "openai".into(), model: "m".into() };
+    Ask { attempt: Try { target: 1, here: 2, hopeful: true }, at, max_tokens: 1_024, reserved: Some(Cost(15_360_000)) }
+}
+
 fn failed() -> SessionError {
     SessionError::UnknownError { message: "failed".into(), retry_status: RetryStatus::Exhausted {} }
 }
 
 fn error() -> ModelError {
-    ModelError { kind: ModelErrorKind::Overloaded, message: "no capacity".into(), retry_after_ms: Some(9), usage: tokens() }
+    ModelError { kind: ModelErrorKind::Overloaded, message: "no capacity".into(), retry_after_ms: Some(9), usage: tokens(), billed: true }
 }
 
 fn blocks() -> Vec<ResponseBlock> {
@@ -64,7 +72,7 @@ fn calls() -> Vec<NewCall> {
 super::one_of_each!(
     bodies,
     RecordBody {
-        Created: RecordBody::Created { thread: thread(), agent: agent(), title: Some("title".into()), metadata: metadata() },
+        Created: RecordBody::Created { thread: thread(), agent: agent(), title: Some("title".into()), metadata: metadata(), budget: Some(BudgetLimit::of_cents(250)) },
         InputsQueued: RecordBody::InputsQueued { inputs: inputs() },
         TurnStarted: RecordBody::TurnStarted { inputs: inputs(), running: running() },
         InputsFlushed: RecordBody::InputsFlushed { inputs: inputs() },
@@ -76,12 +84,13 @@ super::one_of_each!(
                 retry_status: RetryStatus::Retrying {}
             }
         },
-        RequestStarted: RecordBody::RequestStarted { effect: effect(), span: event(6), attempt: 1 },
-        RequestFailed: RecordBody::RequestFailed { effect: effect(), span: event(6), span_end: event(7), error: error() },
+        RequestStarted: RecordBody::RequestStarted { effect: effect(), span: event(6), attempt: 1, ask: ask() },
+        RequestFailed: RecordBody::RequestFailed { effect: effect(), span: event(6), span_end: event(7), error: error(), cost: Some(Cost(1)) },
         RetryScheduled: RecordBody::RetryScheduled {
             timer: effect(),
             attempt: 3,
             delay_ms: 500,
+            next: Try { target: 0, here: 4, hopeful: true },
             rescheduled: Some(RescheduledEvents { error_event: event(7), error: failed(), thread: event(8), session: event(9) })
         },
         Resumed: RecordBody::Resumed { running: running() },
@@ -93,7 +102,8 @@ super::one_of_each!(
             calls: calls(),
             stop: ModelStop::ToolUse,
             usage: tokens(),
-            model: "m-1".into()
+            model: "m-1".into(),
+            cost: Some(Cost(1_250_000)),
         },
         Confirmed: RecordBody::Confirmed {
             event: event(16),
@@ -127,10 +137,11 @@ super::one_of_each!(
             stop: StopReason::RetriesExhausted {},
             details: Some(RefusalDetails { kind: RefusalDetailsKind::Refusal, category: None, explanation: Some("no".into()) }),
             usage: usage(),
+            budget: Some(BudgetLimit::of_cents(250)),
         },
         Updated: RecordBody::Updated {
             event: event(22),
-            change: SessionChange { agent: Some(Box::new(agent().as_ref().clone())), metadata: Some(metadata()), title: Some(None) }
+            change: SessionChange { agent: Some(Box::new(agent().as_ref().clone())), metadata: Some(metadata()), title: Some(None), budget: Some(None) }
         },
         SetAside: RecordBody::SetAside { event: event(23), error: failed(), events: idle_events(), usage: usage() },
         Retried: RecordBody::Retried { principal: principal(), running: running() },

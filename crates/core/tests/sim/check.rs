@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::call::CallEnd;
+use ostler_core::cost::Cost;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{EvaluatedPermission, Event};
 use ostler_core::ids::{EventId, IncarnationId};
@@ -71,6 +72,48 @@ pub(crate) struct Checker {
     /// Interrupts that have not taken effect.
     interrupts: i32,
     ids: BTreeSet<EventId>,
+    money: Money,
+}
+
+/// What may be spent and what was, told from the records alone.
+#[derive(Debug, Default)]
+struct Money {
+    cap: Option<Cost>,
+    spent: Cost,
+    /// Of the request under way.
+    reserved: Option<Cost>,
+}
+
+impl Money {
+    fn record(&mut self, body: &RecordBody) -> Result<(), Broken> {
+        match body {
+            RecordBody::Created { budget: Some(budget), .. } => self.cap = budget.cap("budget").ok(),
+            RecordBody::Updated { change, .. } => {
+                if let Some(budget) = &change.budget {
+                    self.cap = budget.as_ref().and_then(|budget| budget.cap("budget").ok());
+                    rule!(self.cap.is_none_or(|cap| cap > self.spent), "a budget of {:?} below what was spent, {:?}", self.cap, self.spent);
+                }
+            }
+            RecordBody::RequestStarted { ask, .. } => {
+                rule!(self.cap.is_none_or(|cap| self.spent < cap), "a request at {:?} of {:?}", self.spent, self.cap);
+                rule!(self.reserved.is_none(), "two requests at once");
+                rule!(ask.reserved.is_some(), "a request without a reservation");
+                self.reserved = ask.reserved;
+            }
+            RecordBody::RequestAnswered { cost, usage, .. } => self.charge(*cost, usage.is_unknown())?,
+            RecordBody::RequestFailed { cost, error, .. } => self.charge(*cost, error.billed)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn charge(&mut self, cost: Option<Cost>, uncounted: bool) -> Result<(), Broken> {
+        let reserved = self.reserved.take().ok_or("a charge without a request")?;
+        let cost = cost.ok_or("a request that costs nothing")?;
+        rule!(!uncounted || cost >= reserved, "{cost:?} is charged for what nobody counted, and {reserved:?} was set aside");
+        self.spent = self.spent.plus(cost);
+        Ok(())
+    }
 }
 
 impl Checker {
@@ -82,6 +125,7 @@ impl Checker {
     /// A record of a batch, with its events.
     pub(crate) fn record(&mut self, record: &Record, events: &[Event]) -> Result<(), Broken> {
         self.facts(record)?;
+        self.money.record(&record.body)?;
         self.grammar.record(&record.body);
         for event in events {
             rule!(self.ids.insert(event.id.clone()), "the event id {} is there twice", event.id);
@@ -103,6 +147,8 @@ impl Checker {
         let queued: BTreeSet<EventId> =
             state.queue.iter().map(|input| input.event.clone()).chain(state.interrupts.iter().cloned()).collect();
         rule!(self.pending == queued, "accepted inputs that are no events yet are not those that wait: {:?} and {queued:?}", self.pending);
+        rule!(state.cost.unwrap_or_default() == self.money.spent, "{:?} was spent, not {:?}", self.money.spent, state.cost);
+        rule!(state.reserved() == self.money.reserved, "{:?} is set aside, not {:?}", self.money.reserved, state.reserved());
         self.grammar.batch(state, &self.waiting())
     }
 

@@ -37,7 +37,7 @@ const ACTIONS_TO_REST: usize = 2_000;
 type Seen = BTreeSet<String>;
 
 /// What must have happened in some history of a whole run, or the run shows too little.
-const MUST_BE_SEEN: [&str; 35] = [
+const MUST_BE_SEEN: [&str; 37] = [
     "inputs_queued",
     "turn_started",
     "inputs_flushed",
@@ -70,6 +70,8 @@ const MUST_BE_SEEN: [&str; 35] = [
     "stop RequiresAction",
     "stop RetriesExhausted",
     "stop Refusal",
+    "stop BudgetReached",
+    "another model",
     "status Rescheduled",
     "confirmation Allow",
     "confirmation Deny",
@@ -82,6 +84,8 @@ fn seen(records: &[Record]) -> Seen {
         RecordBody::Idled { stop: StopReason::RequiresAction { .. }, .. } => Some("stop RequiresAction".to_owned()),
         RecordBody::Idled { stop: StopReason::RetriesExhausted {}, .. } => Some("stop RetriesExhausted".to_owned()),
         RecordBody::Idled { stop: StopReason::Refusal {}, .. } => Some("stop Refusal".to_owned()),
+        RecordBody::Idled { stop: StopReason::BudgetReached {}, .. } => Some("stop BudgetReached".to_owned()),
+        RecordBody::RequestStarted { ask, .. } if ask.attempt.target > 0 => Some("another model".to_owned()),
         RecordBody::RetryScheduled { rescheduled: Some(_), .. } => Some("status Rescheduled".to_owned()),
         RecordBody::Confirmed { result, .. } => Some(format!("confirmation {result:?}")),
         _ => None,
@@ -145,6 +149,7 @@ fn client(world: &mut World) -> Result<(), Stop> {
     let principal = Principal::System;
     let input = match world.chance.below(30) {
         0 => Input::Archive,
+        6 => return world.happened(Input::SharedBudgetRaised),
         1 | 2 => Input::Update(Box::new(script::update(&mut world.chance))),
         3..=5 => Input::Retry { principal },
         _ => Input::Send { events: script::request(&mut world.chance, &state), principal },
@@ -182,6 +187,13 @@ fn settle(world: &mut World) -> Result<bool, Stop> {
         Phase::Archived { .. } => Ok(true),
         _ if state.set_aside => world.command(Input::Retry { principal }).map(|_| false),
         Phase::Idle => Ok(true),
+        Phase::Capped if state.is_at_cap() => {
+            let removed = serde_json::from_value(serde_json::json!({"budget": null})).map_err(|error| error.to_string())?;
+            let accepted = world.command(Input::Update(Box::new(removed)))?;
+            check::rule!(accepted, "a budget could not be removed");
+            Ok(false)
+        }
+        Phase::Capped => world.happened(Input::SharedBudgetRaised).map(|()| false),
         Phase::Acting { paused: true } => {
             let events = script::answers(&mut world.chance, &state, true);
             let accepted = world.command(Input::Send { events, principal })?;

@@ -1,15 +1,18 @@
 //! What the agent, the model and the clients of a history are like.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use ostler_core::cost::Price;
 use ostler_core::events::client::{ClientEvent, Confirmation};
 use ostler_core::events::content::ContentBlock;
 use ostler_core::ids::{AgentId, IdSource};
 use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelResponse, ModelStop, ResponseBlock, TokenUsage};
 use ostler_core::resources::agent::{AgentBody, AgentCreateParams};
+use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
 use ostler_core::session::calls::CallState;
+use ostler_core::session::plan::{ModelPlan, ModelTarget, TargetName};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::state::State;
 use serde_json::{Value, json};
@@ -19,6 +22,18 @@ use super::chance::Chance;
 /// Tools that no call of a history may ever run, whatever the session is told.
 pub(crate) const NEVER_RUN: [&str; 3] = ["glob", "web_fetch", "nonesuch"];
 const NAMES: [&str; 9] = ["bash", "write", "read", "grep", "edit", "lookup", "glob", "web_fetch", "nonesuch"];
+
+/// One model, or several that stand in for each other; a cent is a few answers.
+pub(crate) static PLANS: LazyLock<[ModelPlan; 3]> = LazyLock::new(|| [1, 2, 3].map(plan));
+
+fn plan(models: u64) -> ModelPlan {
+    let target = |n: u64| {
+        let price = 20_000_000 * n;
+        let price = Price { input: price, output: 2 * price, cache_read: price, cache_write: price, cache_write_1h: price };
+        ModelTarget { at: TargetName { provider: format!("p{n}"), model: "m".into() }, price: Some(price) }
+    };
+    ModelPlan { targets: (1..=models).map(target).collect(), problem: None, max_tokens: 2_000, overhead_tokens: 100 }
+}
 
 fn tools(chance: &mut Chance) -> Value {
     let policy = |chance: &mut Chance| json!({"type": *chance.pick(&["always_allow", "always_ask", "auto"])});
@@ -39,13 +54,16 @@ pub(crate) fn created(chance: &mut Chance) -> RecordBody {
     let params: AgentCreateParams = serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools(chance), "mcp_servers": [{"type": "url", "name": "far", "url": "https://far.test"}]})).unwrap();
     let body = AgentBody::create(params).unwrap();
     let agent = SessionAgent::new(AgentId::mint(&mut IdSource::new(1, 1)), 1, body);
-    RecordBody::Created { thread: chance.thread(), agent: Arc::new(agent), title: None, metadata: Metadata::new() }
+    let budget = chance.one_in(3).then(|| BudgetLimit::of_cents(1 + chance.below(10) as u64));
+    RecordBody::Created { thread: chance.thread(), agent: Arc::new(agent), title: None, metadata: Metadata::new(), budget }
 }
 
 pub(crate) fn update(chance: &mut Chance) -> SessionUpdateParams {
-    let value = match chance.below(3) {
+    let value = match chance.below(5) {
         0 => json!({"title": format!("t{}", chance.below(3))}),
         1 => json!({"metadata": {"k": format!("v{}", chance.below(3))}}),
+        2 => json!({"budget": BudgetLimit::of_cents(1 + chance.below(40) as u64)}),
+        3 if chance.one_in(4) => json!({"budget": null}),
         _ => json!({"agent": {"tools": tools(chance)}}),
     };
     serde_json::from_value(value).unwrap()
@@ -104,6 +122,7 @@ pub(crate) fn model_error(chance: &mut Chance) -> ModelError {
         ModelErrorKind::RateLimited,
         ModelErrorKind::Unavailable,
         ModelErrorKind::Protocol,
+        ModelErrorKind::Suspended,
         ModelErrorKind::Rejected,
         ModelErrorKind::Billing,
     ];
@@ -111,7 +130,7 @@ pub(crate) fn model_error(chance: &mut Chance) -> ModelError {
 }
 
 pub(crate) fn error(kind: ModelErrorKind) -> ModelError {
-    ModelError { kind, message: "failed".into(), retry_after_ms: None, usage: TokenUsage::default() }
+    ModelError { kind, message: "failed".into(), retry_after_ms: None, usage: TokenUsage::default(), billed: kind == ModelErrorKind::Unavailable }
 }
 
 fn message() -> ClientEvent {

@@ -2,17 +2,19 @@
 //! crashes and everything else that does not.
 
 use ostler_core::call::{CallEnd, CallOutcome};
-use ostler_core::events::wire::Event;
+use ostler_core::error::Refusal;
+use ostler_core::events::wire::{Event, EventBody};
 use ostler_core::ids::{EffectId, IncarnationId};
 use ostler_core::model::ModelErrorKind;
 use ostler_core::scope::Principal;
 use ostler_core::session::calls::{Call, CallState};
 use ostler_core::session::context::{CONTEXT_KINDS, Context};
 use ostler_core::session::effect::{Effect, outstanding};
+use ostler_core::session::plan::ModelPlan;
 use ostler_core::session::project::{Shared, project};
 use ostler_core::session::record::{Record, RecordBody};
 use ostler_core::session::state::{Phase, State};
-use ostler_core::session::step::{Input, Now, Step, create, step};
+use ostler_core::session::step::{Input, Now, SharedBudget, Step, create, step};
 use ostler_core::time::Timestamp;
 
 use super::chance::Chance;
@@ -99,8 +101,20 @@ pub(crate) struct World {
     crashes: usize,
     pub(crate) fault: Fault,
     clock: i64,
+    plan: &'static ModelPlan,
     /// The state and the context as told by the journal alone.
     shadow: Option<(State, Context)>,
+}
+
+/// What a client was told is accepted, without interrupts that find nothing running for want of budget:
+/// those are taken and forgotten.
+fn effective(step: &Step) -> Vec<Event> {
+    let requested = |event: &Event| {
+        step.records.iter().any(|record| matches!(&record.body, RecordBody::InterruptRequested { event: id, .. } if *id == event.id))
+    };
+    let capped = step.state.is_at_cap() || step.state.phase == Phase::Capped;
+    let forgotten = |event: &Event| capped && matches!(event.body, EventBody::UserInterrupt {}) && !requested(event);
+    step.echo.iter().filter(|event| !forgotten(event)).cloned().collect()
 }
 
 impl World {
@@ -116,8 +130,10 @@ impl World {
             crashes: 60,
             fault,
             clock: 1_000_000_000,
+            plan: &script::PLANS[0],
             shadow: None,
         };
+        world.plan = world.chance.pick(script::PLANS.as_slice());
         let (body, now) = (script::created(&mut world.chance), world.now());
         let step = create(body, Vec::new(), &Principal::System, now).map_err(|refusal| refusal.message)?;
         world.append(&step)?;
@@ -126,9 +142,25 @@ impl World {
         Ok(world)
     }
 
-    fn now(&mut self) -> Now {
+    fn now(&mut self) -> Now<'static> {
         self.clock += i64::try_from(self.chance.below(5_000)).unwrap();
-        Now { at: Timestamp(self.clock), seed: self.chance.next() }
+        Now { at: Timestamp(self.clock), seed: self.chance.next(), plan: self.plan, shared_budget: SharedBudget::Open }
+    }
+
+    /// A step as the store admits it: a request may find that others used up a budget.
+    fn decide(&mut self, input: Input) -> Result<Result<Step, Refusal>, Stop> {
+        let now = self.now();
+        let refuses = self.faults && self.chance.one_in(12);
+        let state = &self.server()?.state;
+        let decided = step(state, input.clone(), now);
+        let asks = |step: &Step| step.records.iter().any(|record| matches!(record.body, RecordBody::RequestStarted { .. }));
+        Ok(match decided {
+            Ok(step) if refuses && asks(&step) => {
+                let seed = now.seed.wrapping_add(1);
+                ostler_core::session::step::step(state, input, Now { seed, shared_budget: SharedBudget::Reached, ..now })
+            }
+            decided => decided,
+        })
     }
 
     pub(crate) fn maybe_crash(&mut self) -> Result<(), Stop> {
@@ -179,12 +211,10 @@ impl World {
 
     /// A client or administrator wants something. Whether it was accepted.
     pub(crate) fn command(&mut self, input: Input) -> Result<bool, Stop> {
-        let now = self.now();
         let fresh = !matches!(input, Input::Retry { .. });
-        let server = self.server()?;
-        let Ok(step) = step(&server.state, input, now) else { return Ok(false) };
+        let Ok(step) = self.decide(input)? else { return Ok(false) };
         if self.fault == Fault::RepliesBeforeCommit {
-            self.checker.accepted(&step.echo);
+            self.checker.accepted(&effective(&step));
         }
         self.commit(&step)?;
         self.follow_up(step, fresh)?;
@@ -193,15 +223,13 @@ impl World {
 
     /// Something happened that must not be lost while the server lives.
     pub(crate) fn happened(&mut self, input: Input) -> Result<(), Stop> {
-        let now = self.now();
         let fresh = !matches!(input, Input::Recovered) || self.fault == Fault::TrustsAfterCrash;
         if self.fault == Fault::AcknowledgesBeforeCommit
             && let Input::CallFinished { call, .. } = &input
         {
             self.sandbox.acknowledge(call);
         }
-        let server = self.server()?;
-        let step = step(&server.state, input, now).map_err(|refusal| refusal.message)?;
+        let step = self.decide(input)?.map_err(|refusal| refusal.message)?;
         self.commit(&step)?;
         self.follow_up(step, fresh)
     }
@@ -231,7 +259,7 @@ impl World {
     /// The journal takes a batch: from here on it is true.
     fn append(&mut self, step: &Step) -> Result<(), Broken> {
         if self.fault != Fault::RepliesBeforeCommit {
-            self.checker.accepted(&step.echo);
+            self.checker.accepted(&effective(step));
         }
         let shared = Shared { thread: step.state.thread.clone(), agent_name: step.state.agent.name.clone() };
         for record in &step.records {
@@ -317,7 +345,7 @@ impl World {
         let server = self.server()?;
         let wanted = outstanding(&server.state);
         let rests =
-            server.state.set_aside || matches!(server.state.phase, Phase::Idle | Phase::Archived { .. } | Phase::Acting { paused: true });
+            server.state.set_aside || matches!(server.state.phase, Phase::Idle | Phase::Capped | Phase::Archived { .. } | Phase::Acting { paused: true });
         check::rule!(wanted.is_empty() == rests, "{:?} asks for {wanted:?}", server.state.phase);
         let missing = wanted.iter().find(|effect| {
             !server.tasks.iter().any(|task| task.performs(effect)) && !server.inbox.iter().any(|input| answers(input, effect))

@@ -8,15 +8,15 @@ use crate::events::wire::{RefusalDetails, RetryStatus, SessionError, StopReason}
 use crate::ids::EventId;
 use crate::limits;
 use crate::session::calls::CallState;
-use crate::session::record::{QueuedInput, RecordBody};
+use crate::session::record::{QueuedInput, RecordBody, Try};
 use crate::session::state::Phase;
 
-impl Stepper {
+impl Stepper<'_> {
     /// Goes on until something outside has to happen.
     pub(super) fn advance(&mut self) {
         loop {
             match &self.state.phase {
-                Phase::Archived { .. } | Phase::Requesting { .. } => return,
+                Phase::Archived { .. } | Phase::Requesting { .. } | Phase::Capped => return,
                 Phase::Backoff { .. } | Phase::Acting { paused: true } if self.state.interrupts.is_empty() => return,
                 Phase::Backoff { .. } | Phase::Acting { paused: true } => self.apply_interrupts(),
                 Phase::Acting { paused: false } => {
@@ -62,7 +62,7 @@ impl Stepper {
             self.give_up(SessionError::ToolUseLimitReachedError { message, retry_status: RetryStatus::Exhausted {} });
             return true;
         }
-        self.request(1);
+        self.request(1, Try::FIRST);
         false
     }
 
@@ -87,12 +87,6 @@ impl Stepper {
         }
     }
 
-    /// Asks the model.
-    pub(super) fn request(&mut self, attempt: u32) {
-        let (effect, span) = (self.effect_id(), self.event_id());
-        self.emit(RecordBody::RequestStarted { effect, span, attempt });
-    }
-
     /// Tells clients what the session waits for.
     pub(super) fn pause(&mut self, event_ids: Vec<EventId>) {
         self.idle(StopReason::RequiresAction { event_ids }, None, None);
@@ -102,8 +96,8 @@ impl Stepper {
     pub(super) fn idle(&mut self, stop: StopReason, details: Option<RefusalDetails>, error: Option<SessionError>) {
         let error = error.map(|error| (self.event_id(), error));
         let events = self.idle_events();
-        let usage = self.usage();
-        self.emit(RecordBody::Idled { events, error, stop, details, usage });
+        let (usage, budget) = (self.usage(), self.state.budget.clone());
+        self.emit(RecordBody::Idled { events, error, stop, details, usage, budget });
     }
 
     /// Ends the turn because it cannot go on. What waited enters the conversation, so that nothing

@@ -9,15 +9,16 @@ use crate::events::wire::{Event, EventBody, RetryStatus, SessionError, StopReaso
 use crate::ids::EventId;
 use crate::limits;
 use crate::model::{ModelError, ModelErrorKind, TokenUsage};
-use crate::resources::session::{SessionStatus, SessionUpdateParams};
+use crate::resources::session::{Changeable, SessionStatus, SessionUpdateParams};
 use crate::scope::Principal;
 use crate::session::calls::CallState;
-use crate::session::record::{InputRole, QueuedInput, RecordBody};
+use crate::session::record::{Ask, InputRole, QueuedInput, RecordBody, Try};
 use crate::session::state::Phase;
 
-impl Stepper {
+impl Stepper<'_> {
     pub(super) fn send(&mut self, events: Vec<ClientEvent>, principal: &Principal) -> Result<(), Refusal> {
         self.check_open()?;
+        self.check_budget(&events)?;
         let was_paused = self.state.phase == (Phase::Acting { paused: true });
         let mut inputs: Vec<QueuedInput> = Vec::new();
         let mut answered = false;
@@ -126,6 +127,10 @@ impl Stepper {
         }
         let event = self.event_id();
         self.echo.push(Event { id: event.clone(), processed_at: None, body: EventBody::UserInterrupt {} });
+        // Without budget nothing runs that could be interrupted: it is taken and changes nothing.
+        if self.rests_without_budget() {
+            return Ok(());
+        }
         self.emit(RecordBody::InterruptRequested { event, principal: principal.clone() });
         self.advance();
         Ok(())
@@ -197,10 +202,20 @@ impl Stepper {
         if params.touches_agent() && self.state.status() != SessionStatus::Idle {
             return Err(Refusal::invalid("agent: can only change while the session is idle; interrupt it or wait"));
         }
-        let change = params.change(&self.state.agent, self.state.title.as_deref(), &self.state.metadata)?;
+        let change = params.change(&Changeable {
+            agent: &self.state.agent,
+            title: self.state.title.as_deref(),
+            metadata: &self.state.metadata,
+            budget: self.state.budget.as_ref(),
+            cost: self.state.cost.unwrap_or_default(),
+        })?;
+        let moves_budget = change.budget.is_some();
         if change != crate::resources::session::SessionChange::default() {
             let event = self.event_id();
             self.emit(RecordBody::Updated { event, change });
+        }
+        if moves_budget {
+            self.resume_if_budget();
         }
         Ok(())
     }
@@ -217,6 +232,7 @@ impl Stepper {
                     message: "the session was archived".into(),
                     retry_after_ms: None,
                     usage: TokenUsage::default(),
+                    billed: true,
                 };
                 self.fail_request(gone);
                 self.close("Not run: the session was archived.");
@@ -253,7 +269,8 @@ impl Stepper {
         match self.state.phase {
             Phase::Idle => self.idle(StopReason::EndTurn {}, None, None),
             Phase::Acting { paused: true } => self.pause(self.state.waiting()),
-            Phase::Backoff { attempt, .. } => self.request(attempt + 1),
+            Phase::Backoff { attempt, next, .. } => self.request(attempt + 1, next),
+            Phase::Capped => self.request(1, Try::FIRST),
             Phase::Requesting { .. } | Phase::Acting { paused: false } | Phase::Archived { .. } => self.recover(),
         }
         Ok(())
@@ -264,16 +281,17 @@ impl Stepper {
         if self.state.set_aside {
             return;
         }
-        if let Phase::Requesting { attempt, .. } = self.state.phase {
+        if let Phase::Requesting { attempt, ask: Ask { attempt: lost, .. }, .. } = self.state.phase {
             let message = "the request was lost when the server stopped".to_owned();
             self.fail_request(ModelError {
                 kind: ModelErrorKind::Unavailable,
                 message,
                 retry_after_ms: None,
                 usage: TokenUsage::default(),
+                billed: true,
             });
             if self.state.interrupts.is_empty() {
-                return self.request(attempt);
+                return self.request(attempt, lost);
             }
         }
         self.advance();

@@ -1,6 +1,7 @@
 //! The step: an input, in a state, becomes records and effects. Pure and total.
 
 mod advance;
+mod budget;
 mod commands;
 mod model;
 mod tools;
@@ -9,6 +10,7 @@ mod tools;
 mod tests;
 
 use super::effect::{self, Effect};
+use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
 use super::state::State;
 use crate::call::CallOutcome;
@@ -40,6 +42,8 @@ pub enum Input {
         /// Who.
         principal: Principal,
     },
+    /// A budget that it shares was raised or removed.
+    SharedBudgetRaised,
     /// The session died too often in a row.
     SetAside {
         /// How often.
@@ -106,7 +110,13 @@ impl Input {
     /// is asked for again when it goes on.
     fn is_result(&self) -> bool {
         match self {
-            Self::Send { .. } | Self::Update(_) | Self::Archive | Self::Retry { .. } | Self::SetAside { .. } | Self::Recovered => false,
+            Self::Send { .. }
+            | Self::Update(_)
+            | Self::Archive
+            | Self::Retry { .. }
+            | Self::SharedBudgetRaised
+            | Self::SetAside { .. }
+            | Self::Recovered => false,
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
             | Self::TimerFired { .. }
@@ -119,13 +129,30 @@ impl Input {
     }
 }
 
-/// Time and chance, passed in.
+/// What a step knows of the world: time, chance, configuration, and what others spent.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub struct Now<'a> {
     /// The time.
     pub at: Timestamp,
     /// Must not repeat within one millisecond.
     pub seed: u64,
+    /// What the configuration offers for the agent's model.
+    pub plan: &'a ModelPlan,
+    /// Whether a budget that the session shares with others admits a request.
+    pub shared_budget: SharedBudget,
+}
+
+/// Whether a budget that a session shares admits another request. A step assumes that it does; the
+/// store knows, and refuses the step if not, which is then decided again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedBudget {
+    /// As far as is known.
+    #[default]
+    Open,
+    /// It is used up.
+    Reached,
+    /// There is one, and what the request costs is not known.
+    Unpriced,
 }
 
 /// What an input comes to.
@@ -142,7 +169,7 @@ pub struct Step {
 }
 
 /// Turns an input into records and effects. Refused inputs change nothing.
-pub fn step(state: &State, input: Input, now: Now) -> Result<Step, Refusal> {
+pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> {
     let mut stepper = Stepper::new(state.clone(), now);
     let recovered = matches!(input, Input::Recovered | Input::Retry { .. });
     if state.set_aside && input.is_result() {
@@ -153,6 +180,7 @@ pub fn step(state: &State, input: Input, now: Now) -> Result<Step, Refusal> {
         Input::Update(params) => stepper.update(*params)?,
         Input::Archive => stepper.archive()?,
         Input::Retry { principal } => stepper.retry(principal)?,
+        Input::SharedBudgetRaised => stepper.resume_if_budget(),
         Input::SetAside { deaths } => stepper.set_aside(deaths),
         Input::Recovered => stepper.recover(),
         Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),
@@ -169,7 +197,7 @@ pub fn step(state: &State, input: Input, now: Now) -> Result<Step, Refusal> {
 }
 
 /// The first records of a session: it exists, and perhaps starts with messages.
-pub fn create(created: RecordBody, events: Vec<ClientEvent>, principal: &Principal, now: Now) -> Result<Step, Refusal> {
+pub fn create(created: RecordBody, events: Vec<ClientEvent>, principal: &Principal, now: Now<'_>) -> Result<Step, Refusal> {
     let first = Record { v: RECORD_VERSION, at: now.at, body: created };
     let state = State::first(&first).ok_or_else(|| Refusal::invalid("a session begins with its creation"))?;
     let mut stepper = Stepper::new(state, now);
@@ -181,17 +209,20 @@ pub fn create(created: RecordBody, events: Vec<ClientEvent>, principal: &Princip
     Ok(Step { records: stepper.records, state: stepper.state, effects, echo: stepper.echo })
 }
 
-struct Stepper {
+struct Stepper<'a> {
     state: State,
     records: Vec<Record>,
     echo: Vec<Event>,
     ids: IdSource,
     at: Timestamp,
+    plan: &'a ModelPlan,
+    shared_budget: SharedBudget,
 }
 
-impl Stepper {
-    fn new(state: State, now: Now) -> Self {
-        Self { state, records: Vec::new(), echo: Vec::new(), ids: IdSource::new(now.at.millis(), now.seed), at: now.at }
+impl<'a> Stepper<'a> {
+    fn new(state: State, now: Now<'a>) -> Self {
+        let ids = IdSource::new(now.at.millis(), now.seed);
+        Self { state, records: Vec::new(), echo: Vec::new(), ids, at: now.at, plan: now.plan, shared_budget: now.shared_budget }
     }
 
     /// Writes a record and folds it in at once, so that what follows decides in the new state.
@@ -218,6 +249,6 @@ impl Stepper {
     }
 
     fn usage(&self) -> SessionUsage {
-        SessionUsage::new(&self.state.usage, self.state.active_micros_at(self.at))
+        SessionUsage::new(&self.state.usage, self.state.cost, self.state.active_micros_at(self.at))
     }
 }

@@ -9,25 +9,30 @@ use crate::ids::EffectId;
 use crate::limits;
 use crate::model::{BlockKind, ModelError, ModelErrorKind, ModelResponse, ModelStop};
 use crate::resources::tools::{self, PermissionPolicy};
-use crate::session::record::{CallTarget, NewCall, RecordBody, RescheduledEvents};
+use crate::session::record::{CallTarget, NewCall, RecordBody, RescheduledEvents, Try};
 use crate::session::state::Phase;
 
-impl Stepper {
+impl Stepper<'_> {
     pub(super) fn model_answered(&mut self, id: &EffectId, response: ModelResponse) {
-        let Phase::Requesting { effect, span, .. } = self.state.phase.clone() else { return };
+        let Phase::Requesting { effect, span, ask, .. } = self.state.phase.clone() else { return };
         if effect != *id {
             return;
         }
         if !self.state.interrupts.is_empty() {
-            let error =
-                ModelError { kind: ModelErrorKind::Cancelled, message: "interrupted".into(), retry_after_ms: None, usage: response.usage };
-            self.fail_request(error);
+            self.fail_request(ModelError {
+                kind: ModelErrorKind::Cancelled,
+                message: "interrupted".into(),
+                retry_after_ms: None,
+                usage: response.usage,
+                billed: response.usage.is_unknown(),
+            });
             return self.advance();
         }
         let cut = matches!(response.stop, ModelStop::MaxTokens | ModelStop::Refusal { .. });
         let judged = self.judge(&response, cut);
         let calls: Vec<NewCall> = judged.iter().map(|(call, _)| call.clone()).collect();
         let (has_calls, stop, span_end) = (!calls.is_empty(), response.stop.clone(), self.event_id());
+        let cost = self.cost_of_answer(&ask, &response.usage);
         self.emit(RecordBody::RequestAnswered {
             effect,
             span,
@@ -37,6 +42,7 @@ impl Stepper {
             stop: response.stop,
             usage: response.usage,
             model: response.model,
+            cost,
         });
         for (call, refused) in judged {
             if let Some(why) = refused {
@@ -100,7 +106,7 @@ impl Stepper {
     }
 
     pub(super) fn model_failed(&mut self, id: &EffectId, error: ModelError, delay_ms: u64) {
-        let Phase::Requesting { effect, attempt, .. } = self.state.phase.clone() else { return };
+        let Phase::Requesting { effect, attempt, ask, .. } = self.state.phase.clone() else { return };
         if effect != *id {
             return;
         }
@@ -108,30 +114,58 @@ impl Stepper {
         if !self.state.interrupts.is_empty() {
             return self.advance();
         }
-        if error.kind.is_transient() && attempt < limits::MODEL_ATTEMPTS {
-            let timer = self.effect_id();
-            let rescheduled = (attempt >= limits::QUICK_ATTEMPTS).then(|| RescheduledEvents {
-                error_event: self.event_id(),
-                error: session_error(&error, RetryStatus::Retrying {}),
-                thread: self.event_id(),
-                session: self.event_id(),
-            });
-            let delay_ms = delay_ms.min(limits::MODEL_RETRY_DELAY_MS);
-            self.emit(RecordBody::RetryScheduled { timer, attempt, delay_ms, rescheduled });
-            return;
+        match self.next_try(attempt, ask.attempt, error.kind) {
+            NextTry::Here(next) => self.schedule(attempt, next, delay_ms, &error),
+            NextTry::NextTarget(next) => {
+                let instead = self.plan.targets.get(next.target as usize).map_or_else(String::new, |target| target.at.to_string());
+                let event = self.event_id();
+                let passed = ModelError { message: format!("{}; asking {instead} instead of {}", error.message, ask.at), ..error };
+                self.emit(RecordBody::Faulted { event, error: session_error(&passed, RetryStatus::Retrying {}) });
+                self.request(attempt + 1, next);
+            }
+            NextTry::Never => self.give_up(session_error(&error, RetryStatus::Exhausted {})),
         }
-        self.give_up(session_error(&error, RetryStatus::Exhausted {}));
         self.advance();
     }
 
+    /// What is tried after a failure: the same model while that makes sense, then the others in
+    /// their order, then all of them again.
+    fn next_try(&self, attempt: u32, failed: Try, kind: ModelErrorKind) -> NextTry {
+        let targets = u32::try_from(self.plan.targets.len()).unwrap_or(u32::MAX).max(1);
+        let attempts = limits::MODEL_ATTEMPTS.max(targets.saturating_mul(limits::TRIES_PER_TARGET).saturating_mul(limits::MODEL_ROUNDS));
+        let hopeful = failed.hopeful || kind.is_transient();
+        let passes = kind.is_transient() && attempt < attempts;
+        let at_once = targets > 1 && (failed.here >= limits::TRIES_PER_TARGET || kind == ModelErrorKind::Suspended);
+        if passes && !at_once {
+            return NextTry::Here(Try { here: failed.here.saturating_add(1), hopeful, ..failed });
+        }
+        if failed.target + 1 < targets && kind != ModelErrorKind::Cancelled {
+            return NextTry::NextTarget(Try { target: failed.target + 1, here: 1, hopeful });
+        }
+        if targets > 1 && hopeful && attempt < attempts { NextTry::Here(Try::FIRST) } else { NextTry::Never }
+    }
+
+    /// Tries again after a wait, of which clients are told unless it is one of the first.
+    fn schedule(&mut self, attempt: u32, next: Try, delay_ms: u64, error: &ModelError) {
+        let timer = self.effect_id();
+        let rescheduled = (attempt >= limits::QUICK_ATTEMPTS).then(|| RescheduledEvents {
+            error_event: self.event_id(),
+            error: session_error(error, RetryStatus::Retrying {}),
+            thread: self.event_id(),
+            session: self.event_id(),
+        });
+        let delay_ms = delay_ms.min(limits::MODEL_RETRY_DELAY_MS);
+        self.emit(RecordBody::RetryScheduled { timer, attempt, delay_ms, next, rescheduled });
+    }
+
     pub(super) fn fail_request(&mut self, error: ModelError) {
-        let Phase::Requesting { effect, span, .. } = self.state.phase.clone() else { return };
-        let span_end = self.event_id();
-        self.emit(RecordBody::RequestFailed { effect, span, span_end, error });
+        let Phase::Requesting { effect, span, ask, .. } = self.state.phase.clone() else { return };
+        let (span_end, cost) = (self.event_id(), self.cost_of_failure(&ask, &error));
+        self.emit(RecordBody::RequestFailed { effect, span, span_end, error, cost });
     }
 
     pub(super) fn timer_fired(&mut self, id: &EffectId) {
-        let Phase::Backoff { timer, attempt, rescheduled, .. } = self.state.phase.clone() else { return };
+        let Phase::Backoff { timer, attempt, rescheduled, next, .. } = self.state.phase.clone() else { return };
         if timer != *id {
             return;
         }
@@ -139,8 +173,18 @@ impl Stepper {
             let running = self.running_events();
             self.emit(RecordBody::Resumed { running });
         }
-        self.request(attempt + 1);
+        self.request(attempt + 1, next);
     }
+}
+
+/// What follows a failed request.
+enum NextTry {
+    /// A wait, then this.
+    Here(Try),
+    /// The next model, at once.
+    NextTarget(Try),
+    /// The end of the turn.
+    Never,
 }
 
 /// `auto` allows only tools that are declared read-only; it never judges a command by its text.
@@ -162,7 +206,7 @@ fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, 
 fn session_error(error: &ModelError, retry_status: RetryStatus) -> SessionError {
     let message: String = error.message.chars().take(limits::ERROR_MESSAGE_CHARS).collect();
     match error.kind {
-        ModelErrorKind::Overloaded => SessionError::ModelOverloadedError { message, retry_status },
+        ModelErrorKind::Overloaded | ModelErrorKind::Suspended => SessionError::ModelOverloadedError { message, retry_status },
         ModelErrorKind::RateLimited => SessionError::ModelRateLimitedError { message, retry_status },
         ModelErrorKind::Billing => SessionError::BillingError { message, retry_status },
         ModelErrorKind::Unavailable

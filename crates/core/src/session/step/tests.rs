@@ -1,8 +1,10 @@
 //! Tables: what each input comes to in each phase, told as short stories.
 
+mod budgets;
 mod calls;
 mod interrupts;
 mod lifecycle;
 mod recovery;
 mod story;
+mod targets;
 mod turns;

@@ -15,7 +15,7 @@ pub(super) fn outcome_unknown() -> CallOutcome {
     CallOutcome::text(text, true, CallEnd::OutcomeUnknown)
 }
 
-impl Stepper {
+impl Stepper<'_> {
     pub(super) fn sandbox_started(&mut self, incarnation: IncarnationId) {
         if matches!(self.state.phase, Phase::Archived { .. }) || self.state.sandbox.is_some() {
             return;

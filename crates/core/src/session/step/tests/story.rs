@@ -5,20 +5,24 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::call::{CallEnd, CallOutcome};
+use crate::cost::Price;
+use crate::error::Refusal;
 use crate::events::client::parse;
 use crate::events::wire::{Event, EventBody, StopReason};
 use crate::ids::{AgentId, ApiKeyId, EventId, IdSource, IncarnationId, ThreadId};
 use crate::model::{BlockKind, Fragment, ModelError, ModelErrorKind, ModelResponse, ModelStop, ResponseBlock, TokenUsage};
 use crate::resources::agent::AgentBody;
+use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::SessionAgent;
 use crate::scope::Principal;
 use crate::session::context::Context;
 use crate::session::effect::Effect;
+use crate::session::plan::{ModelPlan, ModelTarget, TargetName};
 use crate::session::project::{Shared, project};
 use crate::session::record::{Record, RecordBody};
 use crate::session::state::{Phase, State};
-use crate::session::step::{Input, Now, Step, create, step};
+use crate::session::step::{Input, Now, SharedBudget, Step, create, step};
 use crate::time::Timestamp;
 
 pub(super) struct Story {
@@ -30,6 +34,22 @@ pub(super) struct Story {
     context: Context,
     ids: IdSource,
     at: i64,
+    pub(super) plan: Arc<ModelPlan>,
+    pub(super) shared_budget: SharedBudget,
+}
+
+/// A plan of so many models; the n-th costs n dollars per million tokens of input, twice that of output.
+pub(super) fn plan(models: u64) -> ModelPlan {
+    let target = |n: u64| {
+        let input = n * 1_000_000;
+        let price = Price { input, output: 2 * input, cache_read: input / 10, cache_write: input, cache_write_1h: input };
+        ModelTarget { at: TargetName { provider: format!("p{n}"), model: "m".into() }, price: Some(price) }
+    };
+    ModelPlan { targets: (1..=models).map(target).collect(), problem: None, max_tokens: 10_000, overhead_tokens: 0 }
+}
+
+pub(super) fn now(at: i64, seed: u64, plan: &ModelPlan) -> Now<'_> {
+    Now { at: Timestamp(at), seed, plan, shared_budget: SharedBudget::Open }
 }
 
 impl Story {
@@ -47,14 +67,19 @@ impl Story {
         ]}))
     }
 
-    pub(super) fn with(mut agent: Value) -> Self {
+    pub(super) fn with(agent: Value) -> Self {
+        Self::made(agent, plan(1), None)
+    }
+
+    pub(super) fn made(mut agent: Value, plan: ModelPlan, budget: Option<BudgetLimit>) -> Self {
+        let plan = Arc::new(plan);
         agent["name"] = json!("helper");
         agent["model"] = json!("m");
         let body = AgentBody::create(serde_json::from_value(agent).unwrap()).unwrap();
         let mut ids = IdSource::new(7, 7);
         let agent = Arc::new(SessionAgent::new(AgentId::mint(&mut ids), 1, body));
-        let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent, title: None, metadata: Metadata::new() };
-        let first = create(created, Vec::new(), &Principal::System, Now { at: Timestamp(1_000_000), seed: 1 }).unwrap();
+        let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent, title: None, metadata: Metadata::new(), budget };
+        let first = create(created, Vec::new(), &Principal::System, now(1_000_000, 1, &plan)).unwrap();
         let mut story = Self {
             state: first.state.clone(),
             records: Vec::new(),
@@ -64,6 +89,8 @@ impl Story {
             context: Context::default(),
             ids,
             at: 1_000_000,
+            plan,
+            shared_budget: SharedBudget::Open,
         };
         story.take(first);
         story
@@ -73,9 +100,10 @@ impl Story {
         Principal::ApiKey { id: ApiKeyId::mint(&mut IdSource::new(2, 2)) }
     }
 
-    fn now(&mut self) -> Now {
+    fn decide(&mut self, input: Input) -> Result<Step, Refusal> {
         self.at += 1_000;
-        Now { at: Timestamp(self.at), seed: self.ids.next_u64() }
+        let now = Now { shared_budget: self.shared_budget, ..now(self.at, self.ids.next_u64(), &self.plan) };
+        step(&self.state, input, now)
     }
 
     fn take(&mut self, step: Step) {
@@ -91,16 +119,14 @@ impl Story {
 
     /// Any input that must be taken.
     pub(super) fn happens(&mut self, input: Input) -> &mut Self {
-        let now = self.now();
-        let step = step(&self.state, input, now).unwrap();
+        let step = self.decide(input).unwrap();
         self.take(step);
         self
     }
 
     /// Any input that must be refused; why it was.
     pub(super) fn refuses(&mut self, input: Input) -> String {
-        let now = self.now();
-        step(&self.state, input, now).unwrap_err().message
+        self.decide(input).unwrap_err().message
     }
 
     pub(super) fn request(events: Value) -> Input {
@@ -120,9 +146,12 @@ impl Story {
     }
 
     pub(super) fn answered(&mut self, blocks: Vec<(BlockKind, Value)>, stop: ModelStop) -> &mut Self {
+        self.answers_with(blocks, stop, TokenUsage { input_tokens: 10, output_tokens: 5, ..TokenUsage::default() })
+    }
+
+    pub(super) fn answers_with(&mut self, blocks: Vec<(BlockKind, Value)>, stop: ModelStop, usage: TokenUsage) -> &mut Self {
         let Phase::Requesting { effect, .. } = self.state.phase.clone() else { panic!("no request is under way: {:?}", self.state.phase) };
         let blocks = blocks.into_iter().map(|(kind, raw)| ResponseBlock { event_id: EventId::mint(&mut self.ids), kind, raw }).collect();
-        let usage = TokenUsage { input_tokens: 10, output_tokens: 5, ..TokenUsage::default() };
         self.happens(Input::ModelAnswered { effect, response: Box::new(ModelResponse { blocks, stop, usage, model: "m-1".into() }) })
     }
 
@@ -138,7 +167,7 @@ impl Story {
 
     pub(super) fn fails(&mut self, kind: ModelErrorKind) -> &mut Self {
         let Phase::Requesting { effect, .. } = self.state.phase.clone() else { panic!("no request is under way: {:?}", self.state.phase) };
-        let error = ModelError { kind, message: "broke".into(), retry_after_ms: None, usage: TokenUsage::default() };
+        let error = ModelError { kind, message: "broke".into(), retry_after_ms: None, usage: TokenUsage::default(), billed: false };
         self.happens(Input::ModelFailed { effect, error, delay_ms: 100 })
     }
 
@@ -251,6 +280,7 @@ fn word(body: &EventBody) -> Option<String> {
         StopReason::RequiresAction { event_ids } => format!("waits:{}", event_ids.len()),
         StopReason::RetriesExhausted {} => "exhausted".to_owned(),
         StopReason::Refusal {} => "refused".to_owned(),
+        StopReason::BudgetReached {} => "capped".to_owned(),
     };
     let word = match body {
         EventBody::ThreadStatusRunning { .. }

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::story::{Story, call, message, system, text};
+use super::story::{Story, call, message, now, plan, system, text};
 use crate::limits;
 use crate::model::{ModelErrorKind, ModelStop};
 use crate::session::record::RecordBody;
-use crate::session::step::{Input, Now, create};
-use crate::time::Timestamp;
+use crate::session::step::{Input, create};
 
 #[test]
 fn the_events_of_a_turn_come_in_the_order_of_the_protocol() {
@@ -37,11 +36,11 @@ fn the_events_of_a_turn_come_in_the_order_of_the_protocol() {
 fn a_session_can_begin_with_messages() {
     let first = Story::new().records.remove(0);
     let events = crate::events::client::parse_initial(vec![message("a"), message("b")]).unwrap();
-    let step = create(first.body, events, &Story::principal(), Now { at: Timestamp(5), seed: 5 }).unwrap();
+    let step = create(first.body, events, &Story::principal(), now(5, 5, &plan(1))).unwrap();
     assert!(matches!(&step.records[1].body, RecordBody::TurnStarted { inputs, .. } if inputs.len() == 2));
     assert_eq!(step.effects.len(), 1);
     let not_first = step.records[1].body.clone();
-    assert!(create(not_first, Vec::new(), &Story::principal(), Now { at: Timestamp(5), seed: 5 }).is_err());
+    assert!(create(not_first, Vec::new(), &Story::principal(), now(5, 5, &plan(1))).is_err());
 }
 
 #[test]
@@ -119,6 +118,7 @@ fn no_wait_is_longer_than_its_limit() {
         message: String::new(),
         retry_after_ms: Some(u64::MAX),
         usage: crate::model::TokenUsage::default(),
+        billed: false,
     };
     story.happens(Input::ModelFailed { effect, error, delay_ms: u64::MAX });
     let delays: Vec<u64> = story
