@@ -9,6 +9,12 @@ pub enum StoreError {
     /// Another epoch owns the session, or its journal has moved on.
     #[error("the session is owned by another epoch or its journal has moved on")]
     Stale,
+    /// The workspace's budget is used up; nothing new is admitted until it is raised.
+    #[error("the budget of the workspace is reached")]
+    CapReached,
+    /// The workspace has a budget, and what the request costs is not known.
+    #[error("the workspace has a budget and the price of the model is not known")]
+    CapNeedsPrice,
     /// The row exists already, or contradicts another.
     #[error("conflict with stored data: {0}")]
     Conflict(String),

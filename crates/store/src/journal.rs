@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use ostler_core::cost::Cost;
 use ostler_core::ids::{EventId, SessionId};
 use ostler_core::time::Timestamp;
 
-use crate::{Order, SessionRow, StoreError, TimeRange, limits};
+use crate::{Order, SessionRow, Spend, StoreError, TimeRange, limits};
 
 /// One record of a session's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub struct RowUpdate {
     pub view: Option<String>,
     /// The new resolved agent; `None` leaves it. Costs one more statement.
     pub agent: Option<String>,
+    /// What the request under way has set aside.
+    pub reserved: Cost,
+    /// Whether it waits for budget.
+    pub capped: bool,
+    /// What it does to the workspace's budget; costs one more statement unless it is nothing.
+    pub spend: Option<Spend>,
 }
 
 impl SessionBatch {

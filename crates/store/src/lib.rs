@@ -2,6 +2,7 @@
 //! serialised JSON that only its callers understand; nothing here interprets records or events.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
+mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod document;
@@ -17,10 +18,12 @@ pub mod sqlite;
 use std::fmt;
 
 use async_trait::async_trait;
+use ostler_core::cost::Cost;
 use ostler_core::ids::{ApiKeyId, EventId, SessionId};
 use ostler_core::scope::Scope;
 use ostler_core::time::Timestamp;
 
+pub use budget::{Reserve, Spend, WorkspaceBudget};
 pub use document::{Document, DocumentDeletion, DocumentFilter, SessionRef};
 pub use error::StoreError;
 pub use journal::{Claimed, EventQuery, RowUpdate, SessionBatch, Snapshot, StoredEvent, StoredRecord};
@@ -128,8 +131,18 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Appends one batch; returns after the commit. Batches of concurrent callers are committed
     /// together, and one that fails fails alone. `Stale` when another epoch owns the session or
-    /// `after_seq` is not its last record; `NotFound` when the session is gone.
+    /// `after_seq` is not its last record; `NotFound` when the session is gone; `CapReached` and
+    /// `CapNeedsPrice` when the workspace's budget does not admit its request.
     async fn append(&self, epoch: Epoch, batch: SessionBatch) -> Result<(), StoreError>;
+
+    /// The budget that the tenant's sessions share.
+    async fn workspace_budget(&self, scope: &Scope) -> Result<WorkspaceBudget, StoreError>;
+
+    /// Sets or removes the most that the tenant's sessions may spend together.
+    async fn set_workspace_cap(&self, scope: &Scope, cap: Option<Cost>) -> Result<WorkspaceBudget, StoreError>;
+
+    /// The tenant's sessions that wait for budget, oldest first.
+    async fn capped_sessions(&self, scope: &Scope) -> Result<Vec<SessionId>, StoreError>;
 
     /// Keeps a snapshot if it is newer than the kept one or of another version. An unknown session
     /// or one that has not reached `seq` keeps none.

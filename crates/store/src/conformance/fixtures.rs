@@ -1,5 +1,6 @@
 //! Tenants, rows and batches for the stories. No expectations here.
 
+use ostler_core::cost::Cost;
 use ostler_core::ids::{ApiKeyId, EventId, SessionId};
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
 use ostler_core::time::Timestamp;
@@ -102,6 +103,9 @@ pub fn idle(at: i64) -> RowUpdate {
         title: None,
         view: None,
         agent: None,
+        reserved: Cost::ZERO,
+        capped: false,
+        spend: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! What is particular to one database is tested beside it.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod budgets;
 pub mod documents;
 pub mod fixtures;
 pub mod journal;
@@ -29,6 +30,12 @@ macro_rules! conformance_suite {
             sessions::deletion_leaves_a_tombstone_only,
             sessions::recoveries_count_until_progress,
             sessions::a_foreign_session_is_unknown,
+            budgets::what_is_spent_and_set_aside_adds_up,
+            budgets::a_cap_admits_nothing_once_it_is_reached,
+            budgets::a_cap_holds_under_concurrency,
+            budgets::a_cap_needs_prices,
+            budgets::a_deleted_session_has_spent_what_it_set_aside,
+            budgets::sessions_that_wait_for_budget_are_found,
             journal::an_append_must_continue_the_journal,
             journal::a_later_epoch_fences_the_earlier,
             journal::a_stale_batch_fails_alone,

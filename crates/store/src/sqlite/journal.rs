@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::convert::{bounded, id, integer, small, time, unsigned};
 use super::db::Db;
-use super::sessions;
+use super::{budgets, sessions};
 use crate::{Claimed, Epoch, EventQuery, Order, SessionBatch, SessionRow, Snapshot, StoreError, StoredEvent, StoredRecord, limits};
 
 /// Bits of a key below the session's number.
@@ -19,8 +19,8 @@ const SEQ_BITS: u32 = 32;
 /// batch continues its journal and its events continue its positions.
 const ADVANCE: &str = "UPDATE sessions SET last_seq = ?4, last_position = coalesce(?5, last_position), status = ?7, \
     unfinished = ?8, recoveries = CASE WHEN ?9 THEN 0 ELSE recoveries END, updated_at = ?10, archived_at = ?11, \
-    title = CASE WHEN ?12 THEN ?13 ELSE title END, view = coalesce(?14, view) \
-    WHERE id = ?1 AND epoch = ?2 AND last_seq = ?3 AND (?6 IS NULL OR last_position < ?6) RETURNING number";
+    title = CASE WHEN ?12 THEN ?13 ELSE title END, view = coalesce(?14, view), reserved = ?15, capped = ?16 \
+    WHERE id = ?1 AND epoch = ?2 AND last_seq = ?3 AND (?6 IS NULL OR last_position < ?6) RETURNING number, workspace_id";
 
 const ADD_RECORDS: &str = "INSERT INTO records (key, kind, at, body) \
     SELECT ?1 + (value ->> 0), value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
@@ -85,7 +85,10 @@ impl EncodedBatch {
 }
 
 pub(super) fn append(db: &Db<'_>, epoch: Epoch, encoded: &EncodedBatch) -> Result<(), StoreError> {
-    let number = advance(db, epoch, &encoded.batch)?;
+    let (number, workspace) = advance(db, epoch, &encoded.batch)?;
+    if let Some(spend) = &encoded.batch.row.spend {
+        budgets::spend(db, &workspace, spend)?;
+    }
     let (base, _) = keys(number);
     if let Some(records) = &encoded.records {
         db.execute(ADD_RECORDS, params![base, records])?;
@@ -99,7 +102,7 @@ pub(super) fn append(db: &Db<'_>, epoch: Epoch, encoded: &EncodedBatch) -> Resul
     Ok(())
 }
 
-fn advance(db: &Db<'_>, epoch: Epoch, batch: &SessionBatch) -> Result<i64, StoreError> {
+fn advance(db: &Db<'_>, epoch: Epoch, batch: &SessionBatch) -> Result<(i64, String), StoreError> {
     let position = |event: Option<&StoredEvent>| event.map(|event| integer(event.position)).transpose();
     let row = &batch.row;
     let values = params![
@@ -116,10 +119,12 @@ fn advance(db: &Db<'_>, epoch: Epoch, batch: &SessionBatch) -> Result<i64, Store
         row.archived_at.map(|at| at.0),
         row.title.is_some(),
         row.title.as_ref().and_then(Option::as_deref),
-        row.view
+        row.view,
+        budgets::nanos(row.reserved),
+        row.capped
     ];
-    match db.first(ADVANCE, values, |row| Ok(row.get(0)?))? {
-        Some(number) => Ok(number),
+    match db.first(ADVANCE, values, |row| Ok((row.get(0)?, row.get(1)?)))? {
+        Some(found) => Ok(found),
         None if sessions::number(db, None, batch.session.as_str())?.is_some() => Err(StoreError::Stale),
         None => Err(StoreError::NotFound),
     }

@@ -2,6 +2,7 @@
 //! log, `synchronous=FULL`. For one process; see [`crate::DataDirLock`].
 
 mod access;
+mod budgets;
 mod config;
 mod convert;
 mod db;

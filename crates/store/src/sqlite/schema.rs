@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{StoreError, limits};
 
 /// Every migration in order; its number is its place, counted from 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_budgets.sql")];
 
 /// The schema this binary reads and writes.
 pub(super) fn newest() -> u32 {

@@ -1,15 +1,17 @@
 //! Queries of session rows: creation, lookup, lists, deletion, recovery.
 
+use ostler_core::cost::Cost;
 use ostler_core::time::Timestamp;
 use rusqlite::{Row, params};
 
 use super::access::scoped;
+use super::budgets;
 use super::convert::{bounded, id, integer, optional_time, small, time, unsigned};
 use super::db::Db;
 use super::journal::{self, EncodedBatch};
 use super::listing::Listing;
 use crate::{
-    Cursor, Epoch, OpenWork, Order, PageRequest, SessionDeletion, SessionFilter, SessionPage, SessionRow, StoreError, UnfinishedSession,
+    Cursor, Epoch, OpenWork, Order, PageRequest, Reserve, SessionDeletion, SessionFilter, SessionPage, SessionRow, Spend, StoreError, UnfinishedSession,
 };
 
 macro_rules! select {
@@ -24,7 +26,7 @@ const GET: &str = scoped!(concat!(select!(), " WHERE id = ?1"));
 
 const NUMBER: &str = scoped!("SELECT number, last_position FROM sessions WHERE id = ?1");
 
-const OWNER: &str = scoped!("SELECT number, epoch, workspace_id, unfinished FROM sessions WHERE id = ?1");
+const OWNER: &str = scoped!("SELECT number, epoch, workspace_id, unfinished, reserved FROM sessions WHERE id = ?1");
 
 const CLAIM: &str = scoped!("UPDATE sessions SET epoch = ?3 WHERE id = ?1 AND epoch <= ?3");
 
@@ -116,9 +118,9 @@ pub(super) fn delete(
     open: OpenWork,
 ) -> Result<SessionDeletion, StoreError> {
     let owner = db.first(OWNER, params![id, workspace], |row| {
-        Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
+        Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?, unsigned(row, 4)?))
     })?;
-    let Some((number, owner, workspace, unfinished)) = owner else {
+    let Some((number, owner, workspace, unfinished, reserved)) = owner else {
         return Ok(SessionDeletion::NotFound);
     };
     if owner > epoch {
@@ -127,6 +129,9 @@ pub(super) fn delete(
     if unfinished && open == OpenWork::Kept {
         return Ok(SessionDeletion::Unfinished);
     }
+    // Nobody will say what a request under way cost, so it costs what was set aside for it.
+    let reserved = Cost(reserved);
+    budgets::spend(db, &workspace, &Spend { release: reserved, charge: reserved, reserve: Reserve::Nothing })?;
     let (from, to) = journal::keys(number);
     db.execute("DELETE FROM records WHERE key BETWEEN ?1 AND ?2", params![from, to])?;
     db.execute("DELETE FROM events WHERE key BETWEEN ?1 AND ?2", params![from, to])?;

@@ -1,16 +1,17 @@
 //! The trait on SQLite: scopes are checked here, then the work goes to the writer or a reader.
 
 use async_trait::async_trait;
+use ostler_core::cost::Cost;
 use ostler_core::ids::{ApiKeyId, EventId, SessionId};
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::time::Timestamp;
 
 use super::journal::EncodedBatch;
-use super::{SqliteStore, access, documents, journal, keys, sessions};
+use super::{SqliteStore, access, budgets, documents, journal, keys, sessions};
 use crate::{
     ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, OpenWork, Order, Page,
     PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
-    StoredEvent, StoredRecord, UnfinishedSession,
+    StoredEvent, StoredRecord, UnfinishedSession, WorkspaceBudget,
 };
 
 #[async_trait]
@@ -190,6 +191,21 @@ impl Store for SqliteStore {
     async fn append(&self, epoch: Epoch, batch: SessionBatch) -> Result<(), StoreError> {
         let encoded = EncodedBatch::new(batch)?;
         self.write(move |db| journal::append(db, epoch, &encoded)).await
+    }
+
+    async fn workspace_budget(&self, scope: &Scope) -> Result<WorkspaceBudget, StoreError> {
+        let workspace = access::tenant(scope)?.workspace.clone();
+        self.read(move |db| budgets::get(db, workspace.as_str())).await
+    }
+
+    async fn set_workspace_cap(&self, scope: &Scope, cap: Option<Cost>) -> Result<WorkspaceBudget, StoreError> {
+        let workspace = access::tenant(scope)?.workspace.clone();
+        self.write(move |db| budgets::set_cap(db, workspace.as_str(), cap)).await
+    }
+
+    async fn capped_sessions(&self, scope: &Scope) -> Result<Vec<SessionId>, StoreError> {
+        let workspace = access::tenant(scope)?.workspace.clone();
+        self.read(move |db| budgets::capped(db, workspace.as_str())).await
     }
 
     async fn save_snapshot(&self, id: &SessionId, snapshot: Snapshot) -> Result<(), StoreError> {
