@@ -111,7 +111,8 @@ mod tests {
     use super::*;
 
     /// $3 in, $15 out, $0.30 read, $3.75 and $6 written.
-    const PRICE: Price = Price { input: 3_000_000, output: 15_000_000, cache_read: 300_000, cache_write: 3_750_000, cache_write_1h: 6_000_000 };
+    const PRICE: Price =
+        Price { input: 3_000_000, output: 15_000_000, cache_read: 300_000, cache_write: 3_750_000, cache_write_1h: 6_000_000 };
 
     #[test]
     fn tokens_cost_by_kind() {

@@ -10,7 +10,7 @@ use crate::transport::TransportError;
 
 /// An error with a bounded message and nothing else known.
 pub fn failure(kind: ModelErrorKind, message: &str) -> ModelError {
-    ModelError { kind, message: bounded(message, MESSAGE_CHARS), retry_after_ms: None, usage: TokenUsage::default() }
+    ModelError { kind, message: bounded(message, MESSAGE_CHARS), retry_after_ms: None, usage: TokenUsage::default(), billed: false }
 }
 
 /// The failure behind an HTTP status other than success. `now_ms` (since the Unix epoch) is what a

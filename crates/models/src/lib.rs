@@ -4,16 +4,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod anthropic;
+pub mod catalog;
 pub mod demo;
 mod exchange;
 pub mod failure;
 mod frames;
+mod gate;
 pub mod http_transport;
 pub mod limits;
+mod listing;
+mod models;
 mod nesting;
 pub mod openai;
 mod origin;
 mod portable;
+pub mod prices;
 pub mod retry;
 pub mod secret;
 #[cfg(test)]
@@ -28,10 +33,15 @@ use ostler_core::model::{ModelError, ModelRequest, ModelResponse};
 use tokio_util::sync::CancellationToken;
 
 pub use anthropic::Anthropic;
+pub use catalog::{Catalog, CatalogProvider};
 pub use demo::DemoModel;
 pub use exchange::AnswerTimeouts;
+pub use gate::Asker;
 pub use http_transport::{HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, TransportSetupError};
+pub use listing::ListedModel;
+pub use models::Models;
 pub use openai::{LimitField, OpenAi, OpenAiOptions};
+pub use prices::Prices;
 pub use secret::Secret;
 pub use transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
 
@@ -85,4 +95,12 @@ pub trait Model: Send + Sync + Debug {
         events: &mut (dyn FnMut(ModelEvent) + Send),
         cancel: CancellationToken,
     ) -> Result<ModelResponse, ModelError>;
+
+    /// The models that the provider says it serves; empty where it cannot be asked.
+    ///
+    /// # Errors
+    /// A classified failure when the provider does not answer.
+    async fn models(&self) -> Result<Vec<String>, ModelError> {
+        Ok(Vec::new())
+    }
 }

@@ -62,3 +62,25 @@ pub const ADAPTED_MODELS: usize = 256;
 pub const PROVIDER_ID_BYTES: usize = 16 << 10;
 /// Pieces of structured reasoning of one answer.
 pub const REASONING_DETAILS: usize = 1_024;
+
+/// Failures in a row after which a model is left alone.
+pub const BREAKER_FAILURES: u32 = 8;
+/// Sessions that must have seen them.
+pub const BREAKER_SESSIONS: usize = 3;
+/// How long a failing model is left alone at first; it doubles while it goes on failing.
+pub const BREAKER_PAUSE: Duration = Duration::from_secs(2);
+/// The longest time a failing model is left alone.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Requests to one model at once, until it says that it is too much.
+pub const GATE_PLACES: f64 = 4_096.0;
+/// Requests that wait for one model.
+pub const GATE_QUEUE: usize = 10_000;
+/// How long a request waits for a place before another model is tried.
+pub const GATE_WAIT: Duration = Duration::from_secs(20);
+
+/// Models of one provider that are listed.
+pub const LISTED_MODELS: usize = 2_000;
+/// How long a provider's list of models is kept.
+pub const LISTING_KEPT: Duration = Duration::from_secs(60);
+/// How long a provider may take to list its models.
+pub const LISTING_TIMEOUT: Duration = Duration::from_secs(5);

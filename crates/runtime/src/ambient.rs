@@ -1,7 +1,8 @@
 //! Time and chance: the one place that reads the clock and the system's randomness.
 
 use ostler_core::ids::IdSource;
-use ostler_core::session::step::Now;
+use ostler_core::session::plan::ModelPlan;
+use ostler_core::session::step::{Now, SharedBudget};
 use ostler_core::time::Timestamp;
 
 /// Where time and chance come from.
@@ -31,8 +32,8 @@ impl Ambient {
         IdSource::new(self.now().millis(), self.random())
     }
 
-    /// Time and chance for one step.
-    pub(crate) fn step(&self) -> Now {
-        Now { at: self.now(), seed: self.random() }
+    /// What one step knows of the world.
+    pub(crate) fn step<'a>(&self, plan: &'a ModelPlan, shared_budget: SharedBudget) -> Now<'a> {
+        Now { at: self.now(), seed: self.random(), plan, shared_budget }
     }
 }

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod ambient;
+mod budget;
 pub mod error;
 pub mod fault;
 pub mod limits;

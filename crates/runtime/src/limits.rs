@@ -20,6 +20,8 @@ pub const CATCH_UP_EVENTS: usize = 500;
 pub const CONTEXT_RECORDS: usize = 1_000;
 /// Sessions taken up at once after a restart.
 pub const RECOVERING: usize = 16;
+/// Sessions that waited for a shared budget and are let in at once.
+pub const LET_IN_AT_ONCE: usize = 16;
 /// The longest random wait before a session is taken up after a restart, in milliseconds.
 pub const RECOVERY_JITTER_MS: u64 = 50;
 /// How long a taken-up session may keep its place before the next one starts.

@@ -10,18 +10,22 @@ use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
 use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
+use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
 use ostler_core::scope::{Scope, SystemReason};
+use ostler_core::session::plan::ModelPlan;
 use ostler_core::session::record::RecordBody;
-use ostler_core::session::step::{self, Input};
-use ostler_models::Model;
+use ostler_core::session::step::{self, Input, SharedBudget};
+pub use ostler_models::ListedModel;
+use ostler_models::Models;
 use ostler_store::{Epoch, OpenWork, SessionDeletion, SessionRow, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::Ambient;
+use crate::budget::CappedWorkspaces;
 use crate::error::RuntimeError;
 use crate::limits;
 use crate::recovery::LastEnd;
@@ -30,6 +34,7 @@ use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, nee
 use crate::session::batch::{batch, json};
 use crate::session::deps::Deps;
 use crate::session::load::load;
+use crate::session::request::plan;
 use crate::subscribe::{Follower, Hub, Previews, StartAt};
 
 /// What a router is made of.
@@ -40,7 +45,7 @@ pub struct RouterConfig {
     /// This start of the process.
     pub epoch: Epoch,
     /// Who answers.
-    pub model: Arc<dyn Model>,
+    pub models: Arc<Models>,
     /// Who isolates.
     pub sandboxes: Arc<dyn SandboxBackend>,
     /// Time and chance.
@@ -62,6 +67,8 @@ pub struct NewSession {
     pub title: Option<String>,
     /// Its key-value pairs.
     pub metadata: Metadata,
+    /// The most that it may cost.
+    pub budget: Option<BudgetLimit>,
     /// Messages that start it at once.
     pub events: Vec<ClientEvent>,
 }
@@ -119,7 +126,8 @@ impl SessionRouter {
         let deps = Arc::new(Deps {
             store: config.store,
             epoch: config.epoch,
-            model: config.model,
+            models: config.models,
+            capped: CappedWorkspaces::default(),
             sandboxes: config.sandboxes,
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
@@ -127,6 +135,11 @@ impl SessionRouter {
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
+    }
+
+    /// The models that agents can name.
+    pub async fn list_models(&self) -> Vec<ListedModel> {
+        self.shared.deps.models.list().await
     }
 
     pub(crate) fn deps(&self) -> &Arc<Deps> {
@@ -160,39 +173,53 @@ impl SessionRouter {
         if !new.events.is_empty() {
             self.check_disk()?;
         }
-        let now = deps.ambient.step();
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
+        let plan = plan(&agent, &deps.models, deps.max_output_tokens);
+        if new.budget.is_some() && plan.dearest().is_none() {
+            return Err(not_budgetable(&agent.model.id, &plan).into());
+        }
         let created = RecordBody::Created {
             thread: ThreadId::mint(&mut ids),
             agent: Arc::clone(&agent),
             title: new.title.clone(),
             metadata: new.metadata,
+            budget: new.budget,
         };
-        let first = step::create(created, new.events, &scope.principal(), now)?;
-        let batch = batch(&id, 0, 0, &first.records, &first.state)?;
-        let row = SessionRow {
-            id: id.clone(),
-            organization: tenant.organization.clone(),
-            workspace: tenant.workspace.clone(),
-            agent_id: agent.id.clone(),
-            agent_version: agent.version,
-            environment_id: new.environment_id,
-            deployment_id: None,
-            status: batch.row.status.clone(),
-            title: new.title,
-            agent: json(agent.as_ref())?,
-            view: batch.row.view.clone().unwrap_or_default(),
-            created_at: now.at,
-            updated_at: now.at,
-            archived_at: None,
-            epoch: deps.epoch,
-            last_seq: batch.last_seq(),
-            last_position: batch.events.len() as u64,
-            unfinished: batch.row.unfinished,
-            recoveries: 0,
+        let mut shared_budget = SharedBudget::Open;
+        let row = loop {
+            let now = deps.ambient.step(&plan, shared_budget);
+            let first = step::create(created.clone(), new.events.clone(), &scope.principal(), now)?;
+            let batch = batch(&id, 0, 0, &first.records, None, &first.state)?;
+            let row = SessionRow {
+                id: id.clone(),
+                organization: tenant.organization.clone(),
+                workspace: tenant.workspace.clone(),
+                agent_id: agent.id.clone(),
+                agent_version: agent.version,
+                environment_id: new.environment_id.clone(),
+                deployment_id: None,
+                status: batch.row.status.clone(),
+                title: new.title.clone(),
+                agent: json(agent.as_ref())?,
+                view: batch.row.view.clone().unwrap_or_default(),
+                created_at: now.at,
+                updated_at: now.at,
+                archived_at: None,
+                epoch: deps.epoch,
+                last_seq: batch.last_seq(),
+                last_position: batch.events.len() as u64,
+                unfinished: batch.row.unfinished,
+                recoveries: 0,
+            };
+            match deps.store.create_session(scope, deps.epoch, &row, &batch).await {
+                Ok(()) => break row,
+                Err(StoreError::CapReached) if shared_budget == SharedBudget::Open => shared_budget = SharedBudget::Reached,
+                Err(StoreError::CapNeedsPrice) if shared_budget == SharedBudget::Open => shared_budget = SharedBudget::Unpriced,
+                Err(error) => return Err(error.into()),
+            }
+            deps.capped.note(&tenant.organization, &tenant.workspace);
         };
-        deps.store.create_session(scope, deps.epoch, &row, &batch).await?;
         if row.unfinished {
             self.wake(&row, Begin::Created);
         }
@@ -221,7 +248,7 @@ impl SessionRouter {
         Ok(Reply { echo: answer.echo, row: Some(row.ok_or_else(|| RuntimeError::no_session(session.as_str()))?) })
     }
 
-    async fn ask(&self, scope: &Scope, session: &SessionId, input: Input) -> Result<Answer, RuntimeError> {
+    pub(crate) async fn ask(&self, scope: &Scope, session: &SessionId, input: Input) -> Result<Answer, RuntimeError> {
         let (reply, answer) = oneshot::channel();
         let mut message = Message { input, reply };
         loop {
@@ -472,6 +499,15 @@ impl SessionRouter {
             tracing::warn!("some sessions did not stop in time; they are taken up at the next start");
         }
     }
+}
+
+fn not_budgetable(model: &str, plan: &ModelPlan) -> Refusal {
+    let why = plan.problem.clone().unwrap_or_else(|| {
+        let unpriced: Vec<String> =
+            plan.targets.iter().filter(|target| target.price.is_none()).map(|target| target.at.to_string()).collect();
+        format!("the price of {} is not known; add it to the server's configuration under [prices]", unpriced.join(" and "))
+    });
+    Refusal::invalid(format!("budget: the model {model:?} cannot have one: {why} (model_not_budgetable)")).with_code("model_not_budgetable")
 }
 
 fn hub(maps: &mut Maps, id: &SessionId) -> Arc<Hub> {

@@ -1,7 +1,9 @@
 //! A session's row as clients read it.
 
+use ostler_core::cost::Cost;
 use ostler_core::ids::ThreadId;
 use ostler_core::model::TokenUsage;
+use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{Session, SessionStats, SessionStatus, SessionUsage, seconds};
 use ostler_core::session::state::State;
@@ -17,6 +19,8 @@ pub(crate) struct View {
     thread_id: ThreadId,
     metadata: Metadata,
     usage: TokenUsage,
+    cost: Option<Cost>,
+    budget: Option<BudgetLimit>,
     active_micros: i64,
     running_since: Option<Timestamp>,
 }
@@ -27,6 +31,8 @@ impl View {
             thread_id: state.thread.clone(),
             metadata: state.metadata.clone(),
             usage: state.usage,
+            cost: state.cost,
+            budget: state.budget.clone(),
             active_micros: state.active_micros,
             running_since: state.running_since,
         }
@@ -46,7 +52,7 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         id: row.id.clone(),
         agent: parse(row, &row.agent)?,
         archived_at: row.archived_at,
-        budget: None,
+        budget: view.budget,
         created_at: row.created_at,
         environment_id: row.environment_id.clone(),
         metadata: view.metadata,
@@ -57,7 +63,7 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         title: row.title.clone(),
         kind: "session",
         updated_at: row.updated_at,
-        usage: SessionUsage::new(&view.usage, active),
+        usage: SessionUsage::new(&view.usage, view.cost, active),
         vault_ids: Vec::new(),
     })
 }

@@ -105,6 +105,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound => Refusal::not_found("there is no such thing").into(),
             StoreError::Conflict(why) => Refusal::conflict(why).into(),
             StoreError::Invalid(why) => Refusal::invalid(why).into(),
+            StoreError::CapReached | StoreError::CapNeedsPrice => Refusal::invalid(error.to_string()).into(),
             StoreError::Stale => Self::unavailable("another process has taken this session over; try again in a moment", 1),
             StoreError::Full => Self::unavailable("the disk of the server's data directory is full; free some space, then try again", 30),
             StoreError::Unavailable(why) => {

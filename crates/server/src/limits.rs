@@ -74,3 +74,8 @@ pub const EVENTS_PAGE_BYTES: usize = 32 << 20;
 pub const UPDATE_ATTEMPTS: usize = 64;
 /// How long the store may take to say that it is there.
 pub const READY_WAIT: Duration = Duration::from_secs(2);
+
+/// Models on a page unless a client says otherwise.
+pub const MODELS_DEFAULT: u64 = 20;
+/// The most models on a page.
+pub const MODELS_MAX: usize = 1_000;

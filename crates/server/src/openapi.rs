@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
-use crate::routes::{agents, api_keys, environments, events, health, retry, sessions, stream, threads};
+use crate::routes::{agents, api_keys, budget, environments, events, health, models, retry, sessions, stream, threads};
 
 /// The errors that any operation with a key can answer.
 const ERRORS: [(&str, &str); 9] = [
@@ -37,6 +37,8 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .merge(threads::routes())
         .merge(retry::routes())
         .merge(api_keys::routes())
+        .merge(budget::routes())
+        .merge(models::routes())
         .merge(health::routes())
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn text() -> Bytes {
 }
 
 fn operations(item: &mut PathItem) -> Vec<&mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut).collect()
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().filter_map(Option::as_mut).collect()
 }
 
 /// Adds what is the same everywhere: a word on success, which the format wants, and the errors of

@@ -74,7 +74,7 @@ pub struct RowUpdate {
     pub agent: Option<String>,
     /// What the request under way has set aside.
     pub reserved: Cost,
-    /// Whether it waits for budget.
+    /// Whether it waits for the budget that its workspace shares.
     pub capped: bool,
     /// What it does to the workspace's budget; costs one more statement unless it is nothing.
     pub spend: Option<Spend>,

@@ -19,7 +19,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ostler_core::cost::Cost;
-use ostler_core::ids::{ApiKeyId, EventId, SessionId};
+use ostler_core::ids::{ApiKeyId, EventId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::scope::Scope;
 use ostler_core::time::Timestamp;
 
@@ -143,6 +143,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The tenant's sessions that wait for budget, oldest first.
     async fn capped_sessions(&self, scope: &Scope) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The workspaces that have sessions that wait for budget. Needs `System(Recovery)`.
+    async fn capped_workspaces(&self, scope: &Scope) -> Result<Vec<(OrganizationId, WorkspaceId)>, StoreError>;
 
     /// Keeps a snapshot if it is newer than the kept one or of another version. An unknown session
     /// or one that has not reached `seq` keeps none.

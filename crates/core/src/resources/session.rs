@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::budget::{BudgetLimit, MonetaryAmount};
 use super::agent::{AgentBody, ExecutionIdentity, McpServer, ModelConfig, ModelParams, replace_tools, resolve_model};
+use super::budget::{BudgetLimit, MonetaryAmount};
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
 use super::patch;
 use super::tools::{Tool, ToolParams};

@@ -1,11 +1,11 @@
 //! One example of each event.
 
-use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{
     AutoPermission, AutoReason, EvaluatedPermission, Evaluation, EventBody, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError,
     SpanUsage, StopReason,
 };
+use ostler_core::resources::budget::BudgetLimit;
 use serde_json::json;
 
 use super::examples::{agent, content, event, input, metadata, thread, tokens, usage};

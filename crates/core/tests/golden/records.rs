@@ -72,7 +72,13 @@ fn calls() -> Vec<NewCall> {
 super::one_of_each!(
     bodies,
     RecordBody {
-        Created: RecordBody::Created { thread: thread(), agent: agent(), title: Some("title".into()), metadata: metadata(), budget: Some(BudgetLimit::of_cents(250)) },
+        Created: RecordBody::Created {
+            thread: thread(),
+            agent: agent(),
+            title: Some("title".into()),
+            metadata: metadata(),
+            budget: Some(BudgetLimit::of_cents(250))
+        },
         InputsQueued: RecordBody::InputsQueued { inputs: inputs() },
         TurnStarted: RecordBody::TurnStarted { inputs: inputs(), running: running() },
         InputsFlushed: RecordBody::InputsFlushed { inputs: inputs() },
@@ -85,7 +91,13 @@ super::one_of_each!(
             }
         },
         RequestStarted: RecordBody::RequestStarted { effect: effect(), span: event(6), attempt: 1, ask: ask() },
-        RequestFailed: RecordBody::RequestFailed { effect: effect(), span: event(6), span_end: event(7), error: error(), cost: Some(Cost(1)) },
+        RequestFailed: RecordBody::RequestFailed {
+            effect: effect(),
+            span: event(6),
+            span_end: event(7),
+            error: error(),
+            cost: Some(Cost(1))
+        },
         RetryScheduled: RecordBody::RetryScheduled {
             timer: effect(),
             attempt: 3,
@@ -141,7 +153,12 @@ super::one_of_each!(
         },
         Updated: RecordBody::Updated {
             event: event(22),
-            change: SessionChange { agent: Some(Box::new(agent().as_ref().clone())), metadata: Some(metadata()), title: Some(None), budget: Some(None) }
+            change: SessionChange {
+                agent: Some(Box::new(agent().as_ref().clone())),
+                metadata: Some(metadata()),
+                title: Some(None),
+                budget: Some(None)
+            }
         },
         SetAside: RecordBody::SetAside { event: event(23), error: failed(), events: idle_events(), usage: usage() },
         Retried: RecordBody::Retried { principal: principal(), running: running() },

@@ -130,7 +130,13 @@ pub(crate) fn model_error(chance: &mut Chance) -> ModelError {
 }
 
 pub(crate) fn error(kind: ModelErrorKind) -> ModelError {
-    ModelError { kind, message: "failed".into(), retry_after_ms: None, usage: TokenUsage::default(), billed: kind == ModelErrorKind::Unavailable }
+    ModelError {
+        kind,
+        message: "failed".into(),
+        retry_after_ms: None,
+        usage: TokenUsage::default(),
+        billed: kind == ModelErrorKind::Unavailable,
+    }
 }
 
 fn message() -> ClientEvent {

@@ -344,8 +344,8 @@ impl World {
         let forgets = self.fault == Fault::ForgetsRecovery;
         let server = self.server()?;
         let wanted = outstanding(&server.state);
-        let rests =
-            server.state.set_aside || matches!(server.state.phase, Phase::Idle | Phase::Capped | Phase::Archived { .. } | Phase::Acting { paused: true });
+        let rests = server.state.set_aside
+            || matches!(server.state.phase, Phase::Idle | Phase::Capped | Phase::Archived { .. } | Phase::Acting { paused: true });
         check::rule!(wanted.is_empty() == rests, "{:?} asks for {wanted:?}", server.state.phase);
         let missing = wanted.iter().find(|effect| {
             !server.tasks.iter().any(|task| task.performs(effect)) && !server.inbox.iter().any(|input| answers(input, effect))

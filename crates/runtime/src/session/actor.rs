@@ -7,23 +7,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ostler_core::call::CallEnd;
+use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
-use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId};
+use ostler_core::ids::{EffectId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
+use ostler_core::session::plan::ModelPlan;
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::state::{Phase, SNAPSHOT_VERSION, State};
-use ostler_core::session::step::{Input, Step, step};
+use ostler_core::session::step::{Input, SharedBudget, Step, step};
 use ostler_store::{SessionRow, Snapshot, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{batch, json};
 use super::deps::Deps;
-use super::effects::{self, Dispatch, Link};
+use super::effects::{self, Dispatch, Link, Question};
 use super::load::Loaded;
-use super::request::request;
+use super::request::{plan, request};
 use crate::error::RuntimeError;
 use crate::fault::{self, Point};
 use crate::limits;
@@ -40,6 +42,15 @@ pub(crate) struct Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) echo: Vec<Event>,
+}
+
+/// Why an input came to nothing.
+#[derive(Debug)]
+enum Untaken {
+    /// It makes no sense.
+    Refused(Refusal),
+    /// What it comes to could not be written.
+    Unwritten(StoreError),
 }
 
 /// Why an actor ended by itself.
@@ -61,8 +72,12 @@ pub(crate) enum Exit {
 pub(crate) struct Actor {
     deps: Arc<Deps>,
     id: SessionId,
+    organization: OrganizationId,
+    workspace: WorkspaceId,
     hub: Arc<Hub>,
     state: State,
+    /// What the configuration offers for the agent's model.
+    plan: ModelPlan,
     context: Context,
     seq: u64,
     position: u64,
@@ -81,9 +96,13 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn new(deps: Arc<Deps>, hub: Arc<Hub>, loaded: Loaded) -> Self {
         hub.wake(loaded.row.last_position);
+        let plan = plan(&loaded.state.agent, &deps.models, deps.max_output_tokens);
         Self {
             deps,
             id: loaded.row.id,
+            organization: loaded.row.organization,
+            workspace: loaded.row.workspace,
+            plan,
             hub,
             state: loaded.state,
             context: loaded.context,
@@ -147,27 +166,41 @@ impl Actor {
 
     async fn command(&mut self, message: Message) -> Result<(), Exit> {
         let recovers = matches!(message.input, Input::Retry { .. });
-        match step(&self.state, message.input, self.deps.ambient.step()) {
-            Err(refusal) => {
-                let _ = message.reply.send(Err(RuntimeError::Refused(refusal)));
-                Ok(())
+        let taken = self.take(&message.input).await;
+        fault::point(Point::BeforeReply);
+        let (answer, step, next) = match taken {
+            Ok(step) => (Ok(Answer { echo: step.echo.clone() }), Some(step), Ok(())),
+            Err(Untaken::Refused(refusal)) => (Err(RuntimeError::Refused(refusal)), None, Ok(())),
+            Err(Untaken::Unwritten(StoreError::Stale | StoreError::NotFound)) => {
+                (Err(RuntimeError::no_session(self.id.as_str())), None, Err(Exit::NotOurs))
             }
-            Ok(step) => {
-                let echo = step.echo.clone();
-                let committed = self.commit(&step).await;
-                fault::point(Point::BeforeReply);
-                let (answer, next) = match committed {
-                    Ok(()) => (Ok(Answer { echo }), Ok(())),
-                    Err(StoreError::Stale | StoreError::NotFound) => (Err(RuntimeError::no_session(self.id.as_str())), Err(Exit::NotOurs)),
-                    Err(error) => (Err(RuntimeError::Store(error)), Ok(())),
-                };
-                let took_effect = answer.is_ok();
-                let _ = message.reply.send(answer);
-                if took_effect {
-                    self.follow_up(step, !recovers).await;
-                }
-                next
+            Err(Untaken::Unwritten(error)) => (Err(RuntimeError::Store(error)), None, Ok(())),
+        };
+        let _ = message.reply.send(answer);
+        if let Some(step) = step {
+            self.follow_up(step, !recovers).await;
+        }
+        next
+    }
+
+    /// Decides what an input comes to and writes it. What a shared budget does not admit is decided
+    /// again, with the knowledge that it does not.
+    async fn take(&mut self, input: &Input) -> Result<Step, Untaken> {
+        let mut shared_budget = SharedBudget::Open;
+        loop {
+            let now = self.deps.ambient.step(&self.plan, shared_budget);
+            let step = step(&self.state, input.clone(), now).map_err(Untaken::Refused)?;
+            let refused = match self.commit(&step).await {
+                Ok(()) => return Ok(step),
+                Err(StoreError::CapReached) => SharedBudget::Reached,
+                Err(StoreError::CapNeedsPrice) => SharedBudget::Unpriced,
+                Err(error) => return Err(Untaken::Unwritten(error)),
+            };
+            if shared_budget != SharedBudget::Open {
+                return Err(Untaken::Unwritten(StoreError::Invalid("a request was decided against a budget that refuses it".into())));
             }
+            self.deps.capped.note(&self.organization, &self.workspace);
+            shared_budget = refused;
         }
     }
 
@@ -175,15 +208,8 @@ impl Actor {
     async fn happened(&mut self, input: Input) -> Result<(), Exit> {
         let fresh = !matches!(input, Input::Recovered);
         loop {
-            let step = match step(&self.state, input.clone(), self.deps.ambient.step()) {
-                Ok(step) => step,
-                Err(Refusal { message, .. }) => {
-                    tracing::error!(session = %self.id, %message, "an input was refused by the engine");
-                    return Ok(());
-                }
-            };
-            match self.commit(&step).await {
-                Ok(()) => {
+            match self.take(&input).await {
+                Ok(step) => {
                     self.finished(&input);
                     // A result that changes nothing was journalled before and need not be kept.
                     if let (Input::CallFinished { call, .. }, true) = (&input, step.records.is_empty() && !self.state.set_aside) {
@@ -195,12 +221,16 @@ impl Actor {
                     }
                     return Ok(());
                 }
-                Err(StoreError::Stale | StoreError::NotFound) => return Err(Exit::NotOurs),
-                Err(error) if !is_passing(&error) => {
+                Err(Untaken::Refused(Refusal { message, .. })) => {
+                    tracing::error!(session = %self.id, %message, "an input was refused by the engine");
+                    return Ok(());
+                }
+                Err(Untaken::Unwritten(StoreError::Stale | StoreError::NotFound)) => return Err(Exit::NotOurs),
+                Err(Untaken::Unwritten(error)) if !is_passing(&error) => {
                     tracing::error!(session = %self.id, %error, "a step cannot be written and never will");
                     return Err(Exit::Failed);
                 }
-                Err(error) => {
+                Err(Untaken::Unwritten(error)) => {
                     tracing::error!(session = %self.id, %error, "cannot write; trying again");
                     tokio::select! {
                         () = self.deps.stopping.cancelled() => return Err(Exit::Stopping),
@@ -216,8 +246,10 @@ impl Actor {
         if step.records.is_empty() {
             return Ok(());
         }
-        let batch = batch(&self.id, self.seq, self.position, &step.records, &step.state)?;
+        let batch = batch(&self.id, self.seq, self.position, &step.records, Some(&self.state), &step.state)?;
         let events = batch.events.clone();
+        let released = batch.row.spend.map_or(Cost::ZERO, |spend| spend.release);
+        let room = if batch.row.capped { released.max(Cost(1)) } else { released };
         fault::point(Point::BeforeCommit);
         self.deps.store.append(self.deps.epoch, batch).await?;
         fault::point(Point::AfterCommit);
@@ -228,6 +260,12 @@ impl Actor {
             self.context.push(record);
         }
         self.hub.publish(&events);
+        if step.records.iter().any(|record| matches!(&record.body, RecordBody::Updated { change, .. } if change.agent.is_some())) {
+            self.plan = plan(&self.state.agent, &self.deps.models, self.deps.max_output_tokens);
+        }
+        if room > Cost::ZERO {
+            self.deps.capped.room(&self.workspace, room);
+        }
         Ok(())
     }
 
@@ -259,7 +297,7 @@ impl Actor {
         if matches!(self.state.phase, Phase::Archived { .. }) && !step.records.is_empty() {
             self.end_sandbox();
         }
-        if matches!(self.state.phase, Phase::Idle) {
+        if matches!(self.state.phase, Phase::Idle | Phase::Capped) {
             self.permit = None;
         }
         self.keep_snapshot();
@@ -271,8 +309,17 @@ impl Actor {
             Effect::CallModel { effect, attempt } => {
                 let cancel = CancellationToken::new();
                 self.models.insert(effect.clone(), cancel.clone());
-                let request = request(&self.state.agent, &self.context, self.deps.max_output_tokens);
-                effects::call_model(&self.deps, &self.hub, effect, attempt, request, cancel, results);
+                let Phase::Requesting { ask, .. } = &self.state.phase else { return };
+                let question = Question {
+                    effect,
+                    attempt,
+                    target: ask.at.clone(),
+                    workspace: self.workspace.clone(),
+                    session: self.id.clone(),
+                    request: request(&self.state.agent, &self.context, ask),
+                    cancel,
+                };
+                effects::call_model(&self.deps, &self.hub, question, results);
             }
             Effect::CancelModel { effect } => {
                 if let Some(cancel) = self.models.get(&effect) {

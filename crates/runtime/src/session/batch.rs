@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use ostler_core::cost::Cost;
 use ostler_core::ids::SessionId;
 use ostler_core::session::project::{Shared, project};
 use ostler_core::session::record::{Record, RecordBody};
-use ostler_core::session::state::State;
-use ostler_store::{RowUpdate, SessionBatch, StoreError, StoredEvent, StoredRecord};
+use ostler_core::session::state::{Phase, State};
+use ostler_store::{Reserve, RowUpdate, SessionBatch, Spend, StoreError, StoredEvent, StoredRecord};
 
 use crate::view::View;
 
@@ -21,6 +22,7 @@ pub(crate) fn batch(
     after_seq: u64,
     after_position: u64,
     records: &[Record],
+    before: Option<&State>,
     state: &State,
 ) -> Result<SessionBatch, StoreError> {
     let shared = Shared { thread: state.thread.clone(), agent_name: state.agent.name.clone() };
@@ -40,10 +42,10 @@ pub(crate) fn batch(
             });
         }
     }
-    Ok(SessionBatch { session: session.clone(), after_seq, records: stored, events, row: row(records, state)? })
+    Ok(SessionBatch { session: session.clone(), after_seq, records: stored, events, row: row(records, before, state)? })
 }
 
-fn row(records: &[Record], state: &State) -> Result<RowUpdate, StoreError> {
+fn row(records: &[Record], before: Option<&State>, state: &State) -> Result<RowUpdate, StoreError> {
     let changed = |what: fn(&RecordBody) -> bool| records.iter().any(|record| what(&record.body));
     let title = changed(|body| matches!(body, RecordBody::Updated { change, .. } if change.title.is_some()));
     let agent = changed(|body| matches!(body, RecordBody::Updated { change, .. } if change.agent.is_some()));
@@ -56,7 +58,29 @@ fn row(records: &[Record], state: &State) -> Result<RowUpdate, StoreError> {
         title: title.then(|| state.title.clone()),
         view: Some(json(&View::of(state))?),
         agent: if agent { Some(json(state.agent.as_ref())?) } else { None },
+        reserved: state.reserved().unwrap_or_default(),
+        capped: state.phase == Phase::Capped && !state.is_at_cap(),
+        spend: Some(spend(records, before, state)).filter(|spend| !spend.is_nothing()),
     })
+}
+
+/// What these records do to the budget that the session shares.
+fn spend(records: &[Record], before: Option<&State>, state: &State) -> Spend {
+    let charged = records.iter().filter_map(|record| match &record.body {
+        RecordBody::RequestAnswered { cost, .. } | RecordBody::RequestFailed { cost, .. } => *cost,
+        _ => None,
+    });
+    let asks = records.iter().any(|record| matches!(record.body, RecordBody::RequestStarted { .. }));
+    let ended = records.iter().any(|record| matches!(record.body, RecordBody::RequestAnswered { .. } | RecordBody::RequestFailed { .. }));
+    Spend {
+        release: before.filter(|_| ended).and_then(State::reserved).unwrap_or_default(),
+        charge: charged.fold(Cost::ZERO, Cost::plus),
+        reserve: match (asks && matches!(state.phase, Phase::Requesting { .. }), state.reserved()) {
+            (false, _) => Reserve::Nothing,
+            (true, Some(amount)) => Reserve::Amount(amount),
+            (true, None) => Reserve::Unpriced,
+        },
+    }
 }
 
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use ostler_models::Model;
+use ostler_models::Models;
 use ostler_store::{Epoch, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
+use crate::budget::CappedWorkspaces;
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 
@@ -15,11 +16,13 @@ use crate::sandbox::SandboxBackend;
 pub(crate) struct Deps {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) epoch: Epoch,
-    pub(crate) model: Arc<dyn Model>,
+    pub(crate) models: Arc<Models>,
     pub(crate) sandboxes: Arc<dyn SandboxBackend>,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,
+    /// Workspaces whose budget refused somebody.
+    pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.
     pub(crate) stopping: CancellationToken,
 }

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ostler_core::call::{CallEnd, CallOutcome};
-use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId};
+use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId, WorkspaceId};
 use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest};
 use ostler_core::session::calls::Call;
+use ostler_core::session::plan::TargetName;
 use ostler_core::session::step::Input;
 use ostler_core::time::Timestamp;
-use ostler_models::{ModelEvent, PreviewKind as ModelPreview, retry};
+use ostler_models::{Asker, ModelEvent, PreviewKind as ModelPreview, retry};
 use ostler_sandbox::{CallError, CallRequest};
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
@@ -42,26 +43,34 @@ fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = In
     });
 }
 
+/// A request, and on whose behalf it is made.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) effect: EffectId,
+    pub(crate) attempt: u32,
+    pub(crate) target: TargetName,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) session: SessionId,
+    pub(crate) request: ModelRequest,
+    /// Fires when it is to be given up.
+    pub(crate) cancel: CancellationToken,
+}
+
 /// Asks the model; previews go to the hub.
-pub(crate) fn call_model(
-    deps: &Arc<Deps>,
-    hub: &Arc<Hub>,
-    effect: EffectId,
-    attempt: u32,
-    request: ModelRequest,
-    cancel: CancellationToken,
-    results: Results,
-) {
+pub(crate) fn call_model(deps: &Arc<Deps>, hub: &Arc<Hub>, question: Question, results: Results) {
     let (deps, hub) = (Arc::clone(deps), Arc::clone(hub));
+    let Question { effect, attempt, target, workspace, session, request, cancel } = question;
     let lost = Input::ModelFailed { effect: effect.clone(), error: lost_model(), delay_ms: retry::delay_ms(attempt, None, 0) };
     supervised(results, lost, async move {
         let mut voice = Voice { hub: Arc::clone(&hub), message: None };
         let mut preview = move |event: ModelEvent| voice.tell(event);
-        let answer = deps.model.answer(request, deps.ambient.ids(), &mut preview, cancel).await;
+        let asker = Asker { workspace: &workspace, session: &session };
+        let answer = deps.models.answer(&target, asker, request, deps.ambient.ids(), &mut preview, cancel).await;
         hub.preview_end();
         match answer {
             Ok(response) => Input::ModelAnswered { effect, response: Box::new(response) },
             Err(error) => {
+                tracing::info!(%session, %target, attempt, kind = ?error.kind, %error, "a model request failed");
                 let delay_ms = retry::delay_ms(attempt, error.retry_after_ms, deps.ambient.random());
                 Input::ModelFailed { effect, error, delay_ms }
             }
@@ -110,6 +119,7 @@ fn lost_model() -> ModelError {
         message: "the request was lost".into(),
         retry_after_ms: None,
         usage: ostler_core::model::TokenUsage::default(),
+        billed: true,
     }
 }
 

@@ -6,24 +6,52 @@ use ostler_core::model::{ModelRequest, ToolSpec};
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::resources::tools::{self, Tool};
 use ostler_core::session::context::Context;
+use ostler_core::session::plan::ModelPlan;
+use ostler_core::session::record::Ask;
+use ostler_models::Models;
 
 /// Tells the model where its tools run; behind the agent's own prompt, only for agents with tools.
 const SANDBOX_NOTE: &str = "Your built-in tools run in an isolated Linux sandbox. The working directory is /workspace; it is kept for the whole session. \
 Put files meant for the user into /mnt/session/outputs. The sandbox has no network access.";
 
+/// Tokens that providers add for tools as such, and around each of them.
+const TOKENS_AROUND_TOOLS: usize = 1_000;
+const TOKENS_AROUND_A_TOOL: usize = 64;
+
 /// The request for the next step. Stable in its beginning, so that prompt caches hit.
-pub(crate) fn request(agent: &SessionAgent, context: &Context, max_tokens: u32) -> ModelRequest {
+pub(crate) fn request(agent: &SessionAgent, context: &Context, ask: &Ask) -> ModelRequest {
     let offered = offered(agent);
-    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&tool.name.as_str()));
-    let note = has_builtin.then(|| SANDBOX_NOTE.to_owned());
     ModelRequest {
-        model: agent.model.id.clone(),
-        system: agent.system.iter().cloned().chain(note).collect(),
+        model: ask.at.model.clone(),
+        system: system(agent, &offered),
         tools: Arc::from(offered),
         messages: context.messages(),
-        max_tokens,
+        max_tokens: ask.max_tokens,
         effort: agent.model.effort.map(|effort| effort.level),
     }
+}
+
+/// What the configuration offers for this agent's model.
+pub(crate) fn plan(agent: &SessionAgent, models: &Models, max_tokens: u32) -> ModelPlan {
+    let (targets, problem) = match models.resolve(&agent.model.id) {
+        Ok(targets) => (targets, None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
+    let offered = offered(agent);
+    let tools: usize = offered
+        .iter()
+        .map(|tool| tool.name.len() + tool.description.len() + tool.input_schema.to_string().len() + TOKENS_AROUND_A_TOOL)
+        .sum();
+    let system: usize = system(agent, &offered).iter().map(String::len).sum();
+    // A token has at least a byte.
+    let overhead_tokens = u64::try_from(TOKENS_AROUND_TOOLS + tools + system).unwrap_or(u64::MAX);
+    ModelPlan { targets, problem, max_tokens, overhead_tokens }
+}
+
+fn system(agent: &SessionAgent, offered: &[ToolSpec]) -> Vec<String> {
+    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&tool.name.as_str()));
+    let note = has_builtin.then(|| SANDBOX_NOTE.to_owned());
+    agent.system.iter().cloned().chain(note).collect()
 }
 
 /// The tools that the agent has and this server can offer: built-in ones first, then its own.

@@ -10,7 +10,7 @@ use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, EventId, IdSource, Inca
 use ostler_core::resources::agent::AgentBody;
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
-use ostler_models::{Anthropic, HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, Secret};
+use ostler_models::{Anthropic, HttpTransport, HttpTransportConfig, Models, Prices, ProviderEndpoint, ProviderKind, Secret};
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{LastEnd, recover};
 use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
@@ -203,7 +203,12 @@ pub(crate) fn new_session(tools: Value, events: Vec<client::ClientEvent>) -> New
     let params = serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap();
     let mut ids = Ambient::system().ids();
     let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, AgentBody::create(params).unwrap());
-    NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), events }
+    NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), budget: None, events }
+}
+
+/// A model called `m` costs a dollar per million tokens of input, and five of output.
+fn prices() -> Prices {
+    Prices::new([("m".to_owned(), ostler_models::prices::price([1.0, 5.0, 1.0, 1.0, 1.0]))].into())
 }
 
 async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>, last: LastEnd) -> (Arc<SqliteStore>, SessionRouter) {
@@ -215,7 +220,7 @@ async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandbo
     let router = SessionRouter::new(RouterConfig {
         store: Arc::clone(&store) as Arc<dyn Store>,
         epoch,
-        model: Arc::new(Anthropic::new(Arc::new(transport), "anthropic")),
+        models: Arc::new(Models::single("anthropic", Arc::new(Anthropic::new(Arc::new(transport), "anthropic")), prices())),
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,

@@ -2,9 +2,11 @@
 
 pub(crate) mod agents;
 pub(crate) mod api_keys;
+pub(crate) mod budget;
 pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod models;
 pub(crate) mod retry;
 pub(crate) mod sessions;
 pub(crate) mod stream;

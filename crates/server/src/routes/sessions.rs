@@ -61,7 +61,14 @@ async fn create(
     };
     let agent = agent(&api, &caller, params.agent).await?;
     let environment_id = environment(&api, &caller, &params.environment_id).await?;
-    let new = NewSession { agent, environment_id, title: params.title, metadata: params.metadata.unwrap_or_default(), events };
+    let new = NewSession {
+        agent,
+        environment_id,
+        title: params.title,
+        metadata: params.metadata.unwrap_or_default(),
+        budget: params.budget,
+        events,
+    };
     let row = api.state.router.create(&caller.scope, new).await?;
     resource(&api, &row)
 }

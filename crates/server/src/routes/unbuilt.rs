@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::limits;
 
 /// The first segments of what is not built, and how people call it.
-const GROUPS: [(&str, &str); 11] = [
+const GROUPS: [(&str, &str); 10] = [
     ("vaults", "vaults"),
     ("memory_stores", "memory stores"),
     ("files", "files"),
@@ -16,7 +16,6 @@ const GROUPS: [(&str, &str); 11] = [
     ("deployments", "deployments"),
     ("deployment_runs", "deployment runs"),
     ("dreams", "dreams"),
-    ("models", "model lists"),
     ("messages", "messages"),
     ("user_profiles", "user profiles"),
     ("tunnels", "tunnels"),

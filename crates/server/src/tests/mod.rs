@@ -21,7 +21,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use ostler_core::ids::{IncarnationId, SessionId};
 use ostler_core::scope::{Principal, Scope, Tenant};
-use ostler_models::DemoModel;
+use ostler_models::{DemoModel, Models, Prices};
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
@@ -116,7 +116,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
     let router = SessionRouter::new(RouterConfig {
         store: Arc::clone(&store),
         epoch,
-        model: Arc::new(DemoModel::with_pause(Duration::ZERO)),
+        models: Arc::new(Models::single("demo", Arc::new(DemoModel::with_pause(Duration::ZERO)), Prices::default())),
         sandboxes: Arc::new(NoSandboxes),
         ambient: ambient.clone(),
         max_output_tokens: 1_000,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ostler_core::cost::Cost;
 use ostler_core::time::Timestamp;
 
-use super::fixtures::{batch, create, home, row, stranger};
+use super::fixtures::{RECOVERY, batch, create, home, row, stranger};
 use crate::{OpenWork, Reserve, SessionBatch, Spend, Store, StoreError, WorkspaceBudget};
 
 fn spending(name: &str, after_seq: u64, release: u64, charge: u64, reserve: Reserve) -> SessionBatch {
@@ -101,6 +101,9 @@ pub async fn sessions_that_wait_for_budget_are_found(store: &dyn Store) {
     store.append(1, waits).await.unwrap();
     assert_eq!(store.capped_sessions(&home()).await, Ok(vec![row("a", 1).id]));
     assert_eq!(store.capped_sessions(&stranger()).await, Ok(Vec::new()));
+    let found = store.capped_workspaces(&RECOVERY).await.unwrap();
+    assert_eq!(found.iter().map(|(_, workspace)| workspace.as_str()).collect::<Vec<_>>(), ["wrkspc_home"]);
+    assert!(store.capped_workspaces(&home()).await.is_err());
     store.append(1, batch(&row("a", 1).id, 1, 1)).await.unwrap();
     assert_eq!(store.capped_sessions(&home()).await, Ok(Vec::new()));
 }

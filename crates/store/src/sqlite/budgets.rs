@@ -1,7 +1,7 @@
 //! Queries of the budgets that workspaces share.
 
 use ostler_core::cost::Cost;
-use ostler_core::ids::SessionId;
+use ostler_core::ids::{OrganizationId, SessionId, WorkspaceId};
 use rusqlite::params;
 
 use super::convert::id;
@@ -25,6 +25,8 @@ const SET_CAP: &str = "INSERT INTO budgets (workspace_id, cap, spent, reserved) 
 
 const CAPPED: &str = "SELECT id FROM sessions WHERE workspace_id = ?1 AND capped = 1 ORDER BY number";
 
+const CAPPED_WORKSPACES: &str = "SELECT DISTINCT organization_id, workspace_id FROM sessions INDEXED BY sessions_capped WHERE capped = 1";
+
 /// An amount as it is stored.
 pub(super) fn nanos(cost: Cost) -> i64 {
     i64::try_from(cost.0.min(MOST)).unwrap_or(i64::MAX)
@@ -46,8 +48,7 @@ pub(super) fn spend(db: &Db<'_>, workspace: &str, spend: &Spend) -> Result<(), S
     if reserve.is_none() && spend.release == Cost::ZERO && spend.charge == Cost::ZERO {
         return Ok(());
     }
-    let values =
-        params![workspace, nanos(spend.charge), nanos(reserve.unwrap_or_default()), nanos(spend.release), reserve.is_some()];
+    let values = params![workspace, nanos(spend.charge), nanos(reserve.unwrap_or_default()), nanos(spend.release), reserve.is_some()];
     match db.execute(SPEND, values)? {
         0 => Err(StoreError::CapReached),
         _ => Ok(()),
@@ -69,6 +70,10 @@ pub(super) fn set_cap(db: &Db<'_>, workspace: &str, cap: Option<Cost>) -> Result
 
 pub(super) fn capped(db: &Db<'_>, workspace: &str) -> Result<Vec<SessionId>, StoreError> {
     db.all(CAPPED, [workspace], |row| id(row, 0))
+}
+
+pub(super) fn capped_workspaces(db: &Db<'_>) -> Result<Vec<(OrganizationId, WorkspaceId)>, StoreError> {
+    db.all(CAPPED_WORKSPACES, [], |row| Ok((id(row, 0)?, id(row, 1)?)))
 }
 
 /// The queries whose plans must use an index.

@@ -11,7 +11,8 @@ use super::db::Db;
 use super::journal::{self, EncodedBatch};
 use super::listing::Listing;
 use crate::{
-    Cursor, Epoch, OpenWork, Order, PageRequest, Reserve, SessionDeletion, SessionFilter, SessionPage, SessionRow, Spend, StoreError, UnfinishedSession,
+    Cursor, Epoch, OpenWork, Order, PageRequest, Reserve, SessionDeletion, SessionFilter, SessionPage, SessionRow, Spend, StoreError,
+    UnfinishedSession,
 };
 
 macro_rules! select {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use ostler_core::cost::Cost;
-use ostler_core::ids::{ApiKeyId, EventId, SessionId};
+use ostler_core::ids::{ApiKeyId, EventId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::time::Timestamp;
 
@@ -206,6 +206,11 @@ impl Store for SqliteStore {
     async fn capped_sessions(&self, scope: &Scope) -> Result<Vec<SessionId>, StoreError> {
         let workspace = access::tenant(scope)?.workspace.clone();
         self.read(move |db| budgets::capped(db, workspace.as_str())).await
+    }
+
+    async fn capped_workspaces(&self, scope: &Scope) -> Result<Vec<(OrganizationId, WorkspaceId)>, StoreError> {
+        access::only(scope, SystemReason::Recovery)?;
+        self.read(budgets::capped_workspaces).await
     }
 
     async fn save_snapshot(&self, id: &SessionId, snapshot: Snapshot) -> Result<(), StoreError> {

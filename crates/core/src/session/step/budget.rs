@@ -23,7 +23,10 @@ impl Stepper<'_> {
         }
         let price = self.plan.dearest();
         if price.is_none() && (self.state.budget.is_some() || self.shared_budget == SharedBudget::Unpriced) {
-            let message = format!("there is a budget, but the price of {} or of one that stands in for it is not known; add it to the configuration or remove the budget", target.at);
+            let message = format!(
+                "there is a budget, but the price of {} or of one that stands in for it is not known; add it to the configuration or remove the budget",
+                target.at
+            );
             return self.give_up(SessionError::BillingError { message, retry_status: RetryStatus::Exhausted {} });
         }
         let (max_tokens, reserved) = match price {

@@ -42,7 +42,13 @@ fn a_request_that_was_lost_is_the_same_attempt_again() {
 fn what_comes_too_late_or_from_elsewhere_changes_nothing() {
     let mut ids = IdSource::new(9, 9);
     let (effect, call, incarnation) = (EffectId::mint(&mut ids), EventId::mint(&mut ids), IncarnationId::mint(&mut ids));
-    let error = ModelError { kind: ModelErrorKind::Rejected, message: String::new(), retry_after_ms: None, usage: TokenUsage::default(), billed: false };
+    let error = ModelError {
+        kind: ModelErrorKind::Rejected,
+        message: String::new(),
+        retry_after_ms: None,
+        usage: TokenUsage::default(),
+        billed: false,
+    };
     let mut idle = Story::new();
     idle.sandbox();
     let mut requesting = Story::new();

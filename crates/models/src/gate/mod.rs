@@ -1,0 +1,200 @@
+//! Care for a model that is shared: it is left alone for a while when it keeps failing (circuit
+//! breaker), it is asked less at once when it says that it is too much (rate bucket), and who waits
+//! for it is let in by workspaces in turn. One gate for each model of each provider of the
+//! configuration, which is one endpoint with one key.
+
+mod breaker;
+mod bucket;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ostler_core::ids::{SessionId, WorkspaceId};
+use ostler_core::model::{ModelError, ModelErrorKind};
+use ostler_core::session::plan::TargetName;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::breaker::Breaker;
+use self::bucket::Bucket;
+use crate::failure::failure;
+use crate::limits::GATE_WAIT;
+
+/// The gates of all models that were asked so far.
+#[derive(Debug, Default)]
+pub(crate) struct Gates {
+    gates: Mutex<HashMap<TargetName, Arc<Gate>>>,
+}
+
+/// On whose behalf a model is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The workspace.
+    pub workspace: &'a WorkspaceId,
+    /// The session.
+    pub session: &'a SessionId,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    breaker: Breaker,
+    bucket: Bucket,
+}
+
+/// The right to ask a model once; gives its place back when dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    session: SessionId,
+    /// Whether the breaker waits for how this one ends.
+    probe: bool,
+    told: bool,
+}
+
+impl Gates {
+    /// Waits for the right to ask; or says that it is better not to.
+    pub(crate) async fn enter(&self, target: &TargetName, asker: Asker<'_>, cancel: &CancellationToken) -> Result<Pass, ModelError> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(gates.entry(target.clone()).or_default())
+        };
+        gate.enter(target, asker, cancel).await
+    }
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn enter(self: Arc<Self>, target: &TargetName, asker: Asker<'_>, cancel: &CancellationToken) -> Result<Pass, ModelError> {
+        let (probe, turn) = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            let probe = state.breaker.admit(now).map_err(|wait| suspended(target, "it failed again and again", wait))?;
+            match state.bucket.enter(asker.workspace, now) {
+                Ok(None) => return Ok(self.pass(asker, probe)),
+                Ok(Some(turn)) => (probe, turn),
+                Err(wait) => {
+                    state.breaker.forget(probe);
+                    return Err(suspended(target, "it said that it gets too many requests", wait));
+                }
+            }
+        };
+        // From here on the place in the breaker is given back whatever happens.
+        let mut waiting = Waiting { gate: Arc::clone(&self), probe, turn: Some(turn) };
+        self.let_in_later();
+        let came = tokio::select! {
+            () = cancel.cancelled() => Err(failure(ModelErrorKind::Cancelled, "given up while it waited for its turn")),
+            came = waiting.turn() => came.then_some(()).ok_or_else(|| failure(ModelErrorKind::Unavailable, "its turn never came")),
+            () = tokio::time::sleep(GATE_WAIT) => Err(suspended(target, "too many requests wait for it", GATE_WAIT)),
+        };
+        came?;
+        waiting.turn = None;
+        Ok(self.pass(asker, probe))
+    }
+
+    fn pass(self: &Arc<Self>, asker: Asker<'_>, probe: bool) -> Pass {
+        Pass { gate: Arc::clone(self), session: asker.session.clone(), probe, told: false }
+    }
+
+    /// Lets in who waits, as soon as there is a pause to end.
+    fn let_in_later(self: &Arc<Self>) {
+        let Some(until) = self.lock().bucket.wake_at() else { return };
+        let gate = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            let mut state = gate.lock();
+            state.bucket.woken();
+            state.bucket.let_in(Instant::now());
+        });
+    }
+}
+
+/// Someone in the queue; leaves it in order when it is given up.
+struct Waiting {
+    gate: Arc<Gate>,
+    probe: bool,
+    turn: Option<oneshot::Receiver<()>>,
+}
+
+impl Waiting {
+    async fn turn(&mut self) -> bool {
+        match &mut self.turn {
+            Some(turn) => turn.await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(mut turn) = self.turn.take() else { return };
+        let mut state = self.gate.lock();
+        turn.close();
+        // The turn came in the moment in which it was given up: the next one gets it.
+        if turn.try_recv().is_ok() {
+            state.bucket.leave(Instant::now());
+        }
+        state.breaker.forget(self.probe);
+    }
+}
+
+impl Pass {
+    /// How it went. Refused keys, refused requests and requests that were given up say nothing of
+    /// the model's health, so that nobody can close a shared model to others with them.
+    pub(crate) fn ended<T>(mut self, outcome: &Result<T, ModelError>) {
+        self.told = true;
+        let mut state = self.gate.lock();
+        let now = Instant::now();
+        match outcome {
+            Ok(_) => {
+                state.breaker.succeeded(self.probe);
+                state.bucket.succeeded();
+            }
+            Err(error) => match error.kind {
+                ModelErrorKind::Overloaded | ModelErrorKind::Unavailable | ModelErrorKind::Protocol => {
+                    state.breaker.failed(&self.session, self.probe, now);
+                }
+                ModelErrorKind::RateLimited => {
+                    state.breaker.forget(self.probe);
+                    state.bucket.too_many(error.retry_after_ms.map(Duration::from_millis), now);
+                }
+                ModelErrorKind::Authentication
+                | ModelErrorKind::Billing
+                | ModelErrorKind::Rejected
+                | ModelErrorKind::ContextOverflow
+                | ModelErrorKind::Suspended
+                | ModelErrorKind::Cancelled => state.breaker.forget(self.probe),
+            },
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        {
+            let mut state = self.gate.lock();
+            if !self.told {
+                state.breaker.forget(self.probe);
+            }
+            state.bucket.leave(Instant::now());
+        }
+        self.gate.let_in_later();
+    }
+}
+
+fn suspended(target: &TargetName, why: &str, wait: Duration) -> ModelError {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let message = format!("{target} is not asked for the next {:.1} s: {why}", wait.as_secs_f64());
+    ModelError { retry_after_ms: Some(wait_ms), ..failure(ModelErrorKind::Suspended, &message) }
+}
