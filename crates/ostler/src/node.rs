@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use ostler_models::{Anthropic, DemoModel, HttpTransport, HttpTransportConfig, Model, ProviderEndpoint, ProviderKind};
+use ostler_models::{
+    Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, OpenAi, Prices, ProviderEndpoint,
+    ProviderKind,
+};
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
@@ -18,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap;
 use crate::client::Access;
-use crate::config::Settings;
+use crate::config::{Provider, Settings};
 
-/// The provider's name towards the transport.
-const ANTHROPIC: &str = "anthropic";
+/// The demo model as a provider.
+const DEMO: &str = "demo";
 
 /// A node that holds its data directory and serves.
 #[derive(Debug)]
@@ -65,13 +68,13 @@ impl Node {
         let access = Access { url: format!("http://{}", reachable(address)), key };
         bootstrap::write_access(&data_dir, &access)?;
 
-        let model = model(settings)?;
+        let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), SandboxSpec::default()));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
             epoch,
-            model,
+            models,
             sandboxes: backend,
             ambient: ambient.clone(),
             max_output_tokens: settings.max_output_tokens,
@@ -83,6 +86,7 @@ impl Node {
         let state = AppState { store, router: router.clone(), ambient, config };
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
+        tokio::spawn(router.clone().watch_budgets());
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -90,7 +94,7 @@ impl Node {
             }
         });
 
-        Ok(Self { access, new_key, demo: settings.provider.is_none(), data_dir, router, sandboxes, stop, server, _lock: lock })
+        Ok(Self { access, new_key, demo: settings.providers.is_empty(), data_dir, router, sandboxes, stop, server, _lock: lock })
     }
 
     /// Resolves when the HTTP server ended by itself, which it should not.
@@ -134,22 +138,36 @@ pub(crate) async fn end_idle_spawner(sandboxes: &Sandboxes) {
 }
 
 /// Provider keys live in this one transport until a separate egress process holds them.
-fn model(settings: &Settings) -> anyhow::Result<Arc<dyn Model>> {
-    let Some(provider) = &settings.provider else {
+fn models(settings: &Settings) -> anyhow::Result<Models> {
+    let prices = Prices::new(settings.prices.clone());
+    if settings.providers.is_empty() {
         tracing::warn!(
-            "no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL"
+            "no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or OLLAMA_HOST, or add a provider to ostler.toml"
         );
-        return Ok(Arc::new(DemoModel::default()));
+        return Ok(Models::single(DEMO, Arc::new(DemoModel::default()), prices));
+    }
+    let mut endpoints = Vec::new();
+    let mut known = Vec::new();
+    for provider in &settings.providers {
+        tracing::warn!(provider = provider.name, base_url = provider.base_url, "the provider's key is held by this process, because there is no separate egress process yet");
+        endpoints.push(ProviderEndpoint {
+            name: provider.name.clone(),
+            base_url: provider.base_url.clone(),
+            key: provider.key.clone(),
+            kind: provider.kind,
+        });
+        known.push(CatalogProvider { name: provider.name.clone(), kind: provider.kind, models: provider.models.clone() });
+    }
+    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).context("the model providers' settings")?);
+    let adapter = |provider: &Provider| -> Arc<dyn Model> {
+        match provider.kind {
+            ProviderKind::Anthropic => Arc::new(Anthropic::new(Arc::clone(&transport), &provider.name)),
+            ProviderKind::OpenAi => Arc::new(OpenAi::new(Arc::clone(&transport), &provider.name)),
+        }
     };
-    tracing::warn!(base_url = %provider.base_url, "the model provider's key is held by this process, because there is no separate egress process yet");
-    let endpoint = ProviderEndpoint {
-        name: ANTHROPIC.to_owned(),
-        base_url: provider.base_url.clone(),
-        key: provider.key.clone(),
-        kind: ProviderKind::Anthropic,
-    };
-    let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).context("the model provider's settings")?;
-    Ok(Arc::new(Anthropic::new(Arc::new(transport), ANTHROPIC)))
+    let adapters = settings.providers.iter().map(|provider| (provider.name.clone(), adapter(provider))).collect();
+    let catalog = Catalog::new(known, settings.routes.clone(), prices).map_err(anyhow::Error::msg).context("the settings")?;
+    Ok(Models::new(catalog, adapters))
 }
 
 fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<SandboxesConfig> {

@@ -1,5 +1,6 @@
 //! The shape of `ostler.toml`. Unknown settings are refused, because they are usually typos.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,7 +13,9 @@ pub(super) struct File {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) server: Server,
     pub(super) model: Model,
-    pub(super) anthropic: Anthropic,
+    pub(super) providers: BTreeMap<String, Provider>,
+    pub(super) models: BTreeMap<String, Route>,
+    pub(super) prices: BTreeMap<String, Price>,
     pub(super) sandbox: Sandbox,
 }
 
@@ -31,17 +34,47 @@ pub(super) struct Model {
     pub(super) max_output_tokens: Option<u32>,
 }
 
+/// One of `[providers.NAME]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Anthropic {
+pub(super) struct Provider {
+    pub(super) kind: Option<Kind>,
     pub(super) base_url: Option<String>,
     pub(super) api_key: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) models: Vec<String>,
 }
 
-impl std::fmt::Debug for Anthropic {
+impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Anthropic").field("base_url", &self.base_url).field("api_key", &self.api_key.as_ref().map(|_| "***")).finish()
+        f.debug_struct("Provider").field("base_url", &self.base_url).field("api_key", &self.api_key.as_ref().map(|_| "***")).finish_non_exhaustive()
     }
+}
+
+/// A dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Anthropic,
+    OpenAi,
+}
+
+/// One of `[models."ID"]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Route {
+    pub(super) targets: Vec<String>,
+}
+
+/// One of `[prices."ID"]`: US dollars per million tokens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Price {
+    pub(super) input: f64,
+    pub(super) output: f64,
+    pub(super) cache_read: Option<f64>,
+    pub(super) cache_write: Option<f64>,
+    pub(super) cache_write_1h: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,11 +2,13 @@
 //! comes to. Read once and passed by value.
 
 mod file;
+mod providers;
 mod settings;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+pub(crate) use providers::Provider;
 pub(crate) use settings::{Flags, Settings};
 
 /// The commented file with every setting and its default; also the documentation of the settings.

@@ -1,12 +1,14 @@
 //! What the settings come to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use ostler_models::Secret;
+use ostler_core::cost::Price;
 
 use super::file;
+use super::providers::{self, Provider};
 use crate::cli::CommonArgs;
 
 /// The settings of this process, resolved.
@@ -18,18 +20,15 @@ pub(crate) struct Settings {
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) model: String,
     pub(crate) max_output_tokens: u32,
-    /// The configured provider; `None` means the demo model.
-    pub(crate) provider: Option<Provider>,
+    /// The configured providers; none means the demo model.
+    pub(crate) providers: Vec<Provider>,
+    /// For a model id, who is asked instead.
+    pub(crate) routes: BTreeMap<String, Vec<String>>,
+    /// Prices that count more than the built-in ones.
+    pub(crate) prices: BTreeMap<String, Price>,
     pub(crate) bootstrap_key: Option<String>,
     pub(crate) uid_first: u32,
     pub(crate) uid_count: u32,
-}
-
-/// A provider that speaks Anthropic Messages.
-#[derive(Debug)]
-pub(crate) struct Provider {
-    pub(crate) base_url: String,
-    pub(crate) key: Secret,
 }
 
 /// What flags of single roles say; absent ones say nothing.
@@ -43,7 +42,6 @@ pub(crate) struct Flags {
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 const DEFAULT_MODEL: &str = "claude-sonnet-5";
-const DEFAULT_BASE_URL: &str = "https://api.anthropic.com";
 /// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
 const DEFAULT_UID_FIRST: u32 = 2_000_000_000;
 const DEFAULT_UID_COUNT: u32 = 65_536 * 2_048;
@@ -67,12 +65,9 @@ impl Settings {
         let allowed_hosts =
             if flags.allowed_hosts.is_empty() { file.server.allowed_hosts.unwrap_or_default() } else { flags.allowed_hosts };
 
-        let key = env("ANTHROPIC_API_KEY").or(file.anthropic.api_key).filter(|key| !key.is_empty());
-        let base_url = env("ANTHROPIC_BASE_URL").or(file.anthropic.base_url).filter(|url| !url.is_empty());
-        let provider = (key.is_some() || base_url.is_some()).then(|| Provider {
-            base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()),
-            key: Secret::new(key.unwrap_or_default()),
-        });
+        let providers = providers::read(file.providers, &env)?;
+        let routes = file.models.into_iter().map(|(id, route)| (id, route.targets)).collect();
+        let prices = providers::prices(file.prices)?;
         Ok(Self {
             data_dir: std::path::absolute(&data_dir).with_context(|| format!("data directory {}", data_dir.display()))?,
             listen,
@@ -80,7 +75,9 @@ impl Settings {
             allowed_hosts,
             model: flags.model.or(file.model.default).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
             max_output_tokens: file.model.max_output_tokens.unwrap_or(ostler_core::limits::MAX_OUTPUT_TOKENS),
-            provider,
+            providers,
+            routes,
+            prices,
             bootstrap_key: env("OSTLER_BOOTSTRAP_API_KEY"),
             uid_first: file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST),
             uid_count: file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT),
@@ -131,13 +128,17 @@ mod tests {
         let all: String = super::super::DEFAULT_TOML
             .lines()
             .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.starts_with('[') => format!("{rest}\n"),
                 Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {
                     format!("{rest}\n")
                 }
                 _ => format!("{line}\n"),
             })
             .collect();
-        let set = settings(&all, &[], Flags::default()).unwrap();
+        let set = settings(&all, &[("LOCAL_API_KEY", "k")], Flags::default()).unwrap();
+        let names: Vec<&str> = set.providers.iter().map(|provider| provider.name.as_str()).collect();
+        assert_eq!(names, ["anthropic", "local", "ollama", "openai"], "a provider is there once it has a key or an address");
+        assert_eq!((set.routes.len(), set.prices.len()), (1, 1));
         assert_eq!(set.listen.to_string(), "127.0.0.1:8787");
         assert_eq!(set.data_dir, PathBuf::from("/var/lib/ostler"));
         assert_eq!(set.uid_count, DEFAULT_UID_COUNT);
@@ -145,19 +146,11 @@ mod tests {
 
     #[test]
     fn flags_win_over_environment_over_file() {
-        let file = "data_dir = \"/file\"\n[anthropic]\nbase_url = \"http://file\"\n[model]\ndefault = \"file\"\n";
+        let file = "data_dir = \"/file\"\n[providers.anthropic]\nbase_url = \"http://file\"\n[model]\ndefault = \"file\"\n";
         let set =
             settings(file, &[("ANTHROPIC_BASE_URL", "http://env")], Flags { model: Some("flag".into()), ..Flags::default() }).unwrap();
         assert_eq!((set.data_dir.to_str(), set.model.as_str()), (Some("/file"), "flag"));
-        assert_eq!(set.provider.unwrap().base_url, "http://env");
-    }
-
-    #[test]
-    fn a_key_alone_is_a_provider_and_is_never_printed() {
-        let set = settings("", &[("ANTHROPIC_API_KEY", "sk-very-secret")], Flags::default()).unwrap();
-        assert_eq!(set.provider.as_ref().unwrap().base_url, DEFAULT_BASE_URL);
-        assert!(!format!("{set:?}").contains("very-secret"));
-        assert!(settings("", &[("ANTHROPIC_API_KEY", "")], Flags::default()).unwrap().provider.is_none());
+        assert_eq!(set.providers[0].base_url, "http://env");
     }
 
     #[test]

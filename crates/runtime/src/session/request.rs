@@ -44,7 +44,8 @@ pub(crate) fn plan(agent: &SessionAgent, models: &Models, max_tokens: u32) -> Mo
         .sum();
     let system: usize = system(agent, &offered).iter().map(String::len).sum();
     // A token has at least a byte.
-    let overhead_tokens = u64::try_from(TOKENS_AROUND_TOOLS + tools + system).unwrap_or(u64::MAX);
+    let around = if offered.is_empty() { 0 } else { TOKENS_AROUND_TOOLS };
+    let overhead_tokens = u64::try_from(around + tools + system).unwrap_or(u64::MAX);
     ModelPlan { targets, problem, max_tokens, overhead_tokens }
 }
 

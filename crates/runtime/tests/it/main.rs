@@ -2,5 +2,6 @@
 //! followers and recovery do, without the cost of processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod budgets;
 mod node;
 mod stories;

@@ -5,19 +5,23 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ostler_core::call::{CallEnd, CallOutcome};
+use ostler_core::cost::Cost;
 use ostler_core::events::client;
 use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, EventId, IdSource, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::resources::agent::AgentBody;
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
-use ostler_models::{Anthropic, HttpTransport, HttpTransportConfig, Models, Prices, ProviderEndpoint, ProviderKind, Secret};
+use ostler_models::{
+    Anthropic, Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, Prices, ProviderEndpoint,
+    ProviderKind, Secret,
+};
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{LastEnd, recover};
 use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest};
-use ostler_store::{Bootstrap, EventQuery, NewApiKey, SqliteConfig, SqliteStore, Store};
+use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -172,6 +176,24 @@ impl Node {
         recover(self.router.clone()).await.unwrap();
     }
 
+    pub(crate) async fn store_row(&self, session: &SessionId) -> SessionRow {
+        self.store.session(&self.scope, session).await.unwrap().unwrap()
+    }
+
+    /// Waits until the workspace's budget is used up and nothing is under way any more.
+    pub(crate) async fn at_rest_under_cap(&self) {
+        let rests = async {
+            loop {
+                let budget = self.store.workspace_budget(&self.scope).await.unwrap();
+                if budget.cap.is_some_and(|cap| budget.spent >= cap) && budget.reserved == Cost::ZERO {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), rests).await.expect("the budget is not used up");
+    }
+
     pub(crate) async fn session(&self, tools: Value) -> SessionId {
         self.router.create(&self.scope, new_session(tools, Vec::new())).await.unwrap().id
     }
@@ -200,7 +222,12 @@ impl Node {
 
 /// A session to be, of an agent with these tools.
 pub(crate) fn new_session(tools: Value, events: Vec<client::ClientEvent>) -> NewSession {
-    let params = serde_json::from_value(json!({"name": "a", "model": "m", "tools": tools})).unwrap();
+    session_of("m", tools, events)
+}
+
+/// The same with another model.
+pub(crate) fn session_of(model: &str, tools: Value, events: Vec<client::ClientEvent>) -> NewSession {
+    let params = serde_json::from_value(json!({"name": "a", "model": model, "tools": tools})).unwrap();
     let mut ids = Ambient::system().ids();
     let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, AgentBody::create(params).unwrap());
     NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), budget: None, events }
@@ -214,18 +241,30 @@ fn prices() -> Prices {
 async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>, last: LastEnd) -> (Arc<SqliteStore>, SessionRouter) {
     let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
     let epoch = store.begin_epoch().await.unwrap();
-    let endpoint =
-        ProviderEndpoint { name: "anthropic".into(), base_url: model.base_url(), key: Secret::new("k"), kind: ProviderKind::Anthropic };
-    let transport = HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).unwrap();
+    let endpoint = |name: &str, base_url: String| ProviderEndpoint {
+        name: name.into(),
+        base_url,
+        key: Secret::new("k"),
+        kind: ProviderKind::Anthropic,
+    };
+    // Nothing listens on the discard port.
+    let endpoints = vec![endpoint("anthropic", model.base_url()), endpoint("broken", "http://127.0.0.1:9".into())];
+    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).unwrap());
+    let adapter = |name: &str| -> (String, Arc<dyn Model>) { (name.into(), Arc::new(Anthropic::new(Arc::clone(&transport), name))) };
+    let provider = |name: &str, models: Vec<String>| CatalogProvider { name: name.into(), kind: ProviderKind::Anthropic, models };
+    let routes = [("pair".to_owned(), vec!["broken/m".to_owned(), "m".to_owned()])].into();
+    let catalog = Catalog::new(vec![provider("anthropic", vec!["m".into()]), provider("broken", Vec::new())], routes, prices()).unwrap();
+    let models = Models::new(catalog, [adapter("anthropic"), adapter("broken")].into());
     let router = SessionRouter::new(RouterConfig {
         store: Arc::clone(&store) as Arc<dyn Store>,
         epoch,
-        models: Arc::new(Models::single("anthropic", Arc::new(Anthropic::new(Arc::new(transport), "anthropic")), prices())),
+        models: Arc::new(models),
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
         last,
     });
+    tokio::spawn(router.clone().watch_budgets());
     (store, router)
 }
 
