@@ -14,7 +14,8 @@ use crate::ModelEvent;
 use crate::failure::{failure, from_status, from_transport};
 use crate::frames::FrameDecoder;
 use crate::limits::{ANSWER_BYTES, DRAIN_TIMEOUT, ERROR_BODY_BYTES, IDLE_TIMEOUT, TOTAL_TIMEOUT, TRAILER_TIMEOUT};
-use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse};
+use crate::listing;
+use crate::transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
 
 /// How long one answer may take.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +112,13 @@ pub(crate) struct Exchange<'a> {
     provider: &'a str,
     idle: Duration,
     begun: bool,
+    /// Whether the provider may have counted something: it has the request and did not refuse it.
+    may_cost: bool,
 }
 
 impl<'a> Exchange<'a> {
     pub(crate) fn new(transport: &'a dyn ModelTransport, provider: &'a str, timeouts: AnswerTimeouts) -> Self {
-        Self { transport, provider, idle: timeouts.idle, begun: false }
+        Self { transport, provider, idle: timeouts.idle, begun: false, may_cost: false }
     }
 
     /// Sends the request and reads the answer into `answer`.
@@ -125,12 +128,15 @@ impl<'a> Exchange<'a> {
         answer: &mut impl ReadAnswer,
         events: &mut (dyn FnMut(ModelEvent) + Send),
     ) -> Result<(), Failed> {
-        let mut response = timeout(self.idle, self.transport.send(self.provider, request))
-            .await
-            .map_err(|_| self.stalled())?
-            .map_err(|error| from_transport(&error))?;
+        self.may_cost = true;
+        let mut response =
+            timeout(self.idle, self.transport.send(self.provider, request)).await.map_err(|_| self.stalled())?.map_err(|error| {
+                self.may_cost = matches!(error, TransportError::Broken { .. });
+                from_transport(&error)
+            })?;
         events(ModelEvent::Progress);
         if !(200..300).contains(&response.status) {
+            self.may_cost = false;
             return Err(Failed::Refused(self.refused(response).await));
         }
         self.begun = true;
@@ -148,10 +154,28 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The error with what the request cost: every failure of a request passes here. Once the
-    /// provider began to answer (`begun`) it may have counted more than it said.
+    /// The error with what the request cost: every failure of a request passes here. Refusals cost
+    /// nothing in whatever form they come.
     pub(crate) fn costed(&self, error: ModelError, usage: TokenUsage) -> ModelError {
-        ModelError { usage, ..error }
+        use ModelErrorKind as Kind;
+        let refused = matches!(error.kind, Kind::Rejected | Kind::Authentication | Kind::Billing | Kind::ContextOverflow);
+        ModelError { usage, billed: self.may_cost && !refused, ..error }
+    }
+
+    /// The ids in the provider's list of models.
+    pub(crate) async fn list(&self, path: &'static str, headers: HeaderMap) -> Result<Vec<String>, ModelError> {
+        let request = ProviderRequest { path, headers, body: None };
+        let mut response = timeout(self.idle, self.transport.send(self.provider, request))
+            .await
+            .map_err(|_| self.stalled())?
+            .map_err(|error| from_transport(&error))?;
+        if !(200..300).contains(&response.status) {
+            return Err(Failed::Refused(self.refused(response).await).into_error());
+        }
+        let body = self.whole_body(&mut response, &mut |_| {}).await?;
+        let list =
+            serde_json::from_slice(&body).map_err(|_| failure(ModelErrorKind::Protocol, "the provider's list of models is no JSON"))?;
+        Ok(listing::ids(&list))
     }
 
     async fn stream(
@@ -240,4 +264,69 @@ impl<'a> Exchange<'a> {
 fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_transport::Canned;
+    use ostler_core::ids::IdSource;
+    use ostler_core::model::ModelRequest;
+    use std::sync::Arc;
+
+    use crate::{Anthropic, Model};
+
+    fn request() -> ModelRequest {
+        ModelRequest { model: "m".into(), system: Vec::new(), tools: Arc::from([]), messages: Vec::new(), max_tokens: 9, effort: None }
+    }
+
+    /// Whether a failure like this may have cost something.
+    async fn billed(canned: Canned) -> bool {
+        let adapter = Anthropic::new(Arc::new(canned), "p");
+        let answer = adapter.answer(request(), IdSource::new(1, 1), &mut |_| {}, CancellationToken::new()).await;
+        answer.unwrap_err().billed
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_provider_refuses_costs_nothing_and_what_it_may_have_begun_does() {
+        for status in [400, 401, 429, 500, 529] {
+            assert!(!billed(Canned::new(status, "application/json", "{}")).await, "{status}");
+        }
+        assert!(!billed(Canned::new(200, "text/html", "<html>")).await, "no model answers with a page");
+        assert!(billed(Canned::new(200, "text/event-stream", "event: ping\n\n")).await, "cut");
+        let mut stalled = Canned::new(200, "text/event-stream", "");
+        stalled.hangs = true;
+        assert!(billed(stalled).await);
+        let mut broken = Canned::new(200, "text/event-stream", "");
+        broken.chunks = vec![Err(TransportError::Broken { provider: "p".into(), reason: "reset".into() })];
+        assert!(billed(broken).await);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_left_costs_nothing() {
+        #[derive(Debug)]
+        struct Fails(TransportError);
+        #[async_trait::async_trait]
+        impl ModelTransport for Fails {
+            async fn send(&self, _: &str, _: ProviderRequest) -> Result<ProviderResponse, TransportError> {
+                Err(self.0.clone())
+            }
+        }
+        let connect = TransportError::Connect { provider: "p".into(), reason: "refused".into() };
+        let broken = TransportError::Broken { provider: "p".into(), reason: "reset".into() };
+        for (error, expected) in [(connect, false), (broken, true)] {
+            let adapter = Anthropic::new(Arc::new(Fails(error)), "p");
+            let answer = adapter.answer(request(), IdSource::new(1, 1), &mut |_| {}, CancellationToken::new()).await;
+            assert_eq!(answer.unwrap_err().billed, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_providers_list_of_models_is_read_or_its_failure_said() {
+        let list = r#"{"object": "list", "data": [{"id": "a", "object": "model"}, {"id": ""}, {}, {"id": "b"}]}"#;
+        let ids = Anthropic::new(Arc::new(Canned::new(200, "application/json", list)), "p").models().await;
+        assert_eq!(ids.unwrap(), ["a", "b"]);
+        let refused = Anthropic::new(Arc::new(Canned::new(401, "application/json", "{}")), "p").models().await;
+        assert_eq!(refused.unwrap_err().kind, ModelErrorKind::Authentication);
+    }
 }

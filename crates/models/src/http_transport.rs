@@ -176,7 +176,11 @@ impl ModelTransport for HttpTransport {
         }
         let path = if endpoint.is_versioned { request.path.strip_prefix("/v1").unwrap_or(request.path) } else { request.path };
         let url = format!("{}{path}", endpoint.base);
-        let sent = self.client.post(url).headers(headers).body(request.body).send().await;
+        let asked = match request.body {
+            Some(body) => self.client.post(url).body(body),
+            None => self.client.get(url),
+        };
+        let sent = asked.headers(headers).send().await;
         let response = sent.map_err(|error| transport_error(provider, error))?;
         let status = response.status();
         let headers = response.headers().clone();
@@ -234,7 +238,7 @@ mod tests {
     }
 
     fn request() -> ProviderRequest {
-        ProviderRequest { path: "/v1/messages", headers: http::HeaderMap::new(), body: Bytes::from_static(b"{}") }
+        ProviderRequest { path: "/v1/messages", headers: http::HeaderMap::new(), body: Some(Bytes::from_static(b"{}")) }
     }
 
     #[test]

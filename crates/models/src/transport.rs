@@ -8,15 +8,15 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 
-/// One POST to a provider, without its key.
+/// One request to a provider, without its key.
 #[derive(Debug, Clone)]
 pub struct ProviderRequest {
     /// Below the provider's base URL, with a leading slash.
     pub path: &'static str,
     /// Headers of the dialect; the transport adds the authentication and nothing else.
     pub headers: HeaderMap,
-    /// The JSON body.
-    pub body: Bytes,
+    /// The JSON body of a POST; none: a GET.
+    pub body: Option<Bytes>,
 }
 
 /// What came back, its body still arriving.

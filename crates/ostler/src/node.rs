@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ostler_models::{
-    Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, OpenAi, Prices, ProviderEndpoint,
-    ProviderKind,
+    Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, OpenAi,
+    OpenAiOptions, Prices, ProviderEndpoint, ProviderKind,
 };
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{self, LastEnd};
@@ -149,7 +149,11 @@ fn models(settings: &Settings) -> anyhow::Result<Models> {
     let mut endpoints = Vec::new();
     let mut known = Vec::new();
     for provider in &settings.providers {
-        tracing::warn!(provider = provider.name, base_url = provider.base_url, "the provider's key is held by this process, because there is no separate egress process yet");
+        tracing::warn!(
+            provider = provider.name,
+            base_url = provider.base_url,
+            "the provider's key is held by this process, because there is no separate egress process yet"
+        );
         endpoints.push(ProviderEndpoint {
             name: provider.name.clone(),
             base_url: provider.base_url.clone(),
@@ -158,11 +162,15 @@ fn models(settings: &Settings) -> anyhow::Result<Models> {
         });
         known.push(CatalogProvider { name: provider.name.clone(), kind: provider.kind, models: provider.models.clone() });
     }
-    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).context("the model providers' settings")?);
+    let transport: Arc<dyn ModelTransport> =
+        Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).context("the model providers' settings")?);
     let adapter = |provider: &Provider| -> Arc<dyn Model> {
         match provider.kind {
             ProviderKind::Anthropic => Arc::new(Anthropic::new(Arc::clone(&transport), &provider.name)),
-            ProviderKind::OpenAi => Arc::new(OpenAi::new(Arc::clone(&transport), &provider.name)),
+            ProviderKind::OpenAi => {
+                let options = OpenAiOptions::for_base_url(&provider.base_url);
+                Arc::new(OpenAi::new(Arc::clone(&transport), &provider.name, options))
+            }
         }
     };
     let adapters = settings.providers.iter().map(|provider| (provider.name.clone(), adapter(provider))).collect();

@@ -11,7 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use ostler_core::ids::IdSource;
 use ostler_core::model::{BlockKind, ModelError, ModelRequest, ModelResponse};
 use tokio_util::sync::CancellationToken;
@@ -58,9 +58,7 @@ impl Model for Anthropic {
         cancel: CancellationToken,
     ) -> Result<ModelResponse, ModelError> {
         let origin = Origin { dialect: DIALECT, provider: &self.provider, model: &request.model };
-        let mut headers = headers();
-        headers.insert("anthropic-version", HeaderValue::from_static(WIRE_VERSION));
-        let sent = ProviderRequest { path: "/v1/messages", headers, body: request::encode(&request, origin) };
+        let sent = ProviderRequest { path: "/v1/messages", headers: versioned(), body: Some(request::encode(&request, origin)) };
         let mut answer = Answer::new(ids);
         let mut exchange = Exchange::new(&*self.transport, &self.provider, self.timeouts);
         let asked = async { exchange.run(sent, &mut answer, events).await.map_err(Failed::into_error) };
@@ -69,6 +67,16 @@ impl Model for Anthropic {
         let whole = ended.and_then(|()| answer.finish(&request.model));
         whole.map(|response| marked(response, origin)).map_err(|error| exchange.costed(error, usage))
     }
+
+    async fn models(&self) -> Result<Vec<String>, ModelError> {
+        Exchange::new(&*self.transport, &self.provider, self.timeouts).list("/v1/models?limit=1000", versioned()).await
+    }
+}
+
+fn versioned() -> HeaderMap {
+    let mut headers = headers();
+    headers.insert("anthropic-version", HeaderValue::from_static(WIRE_VERSION));
+    headers
 }
 
 /// The answer with a mark on each block that only its maker takes back.

@@ -88,7 +88,7 @@ impl OpenAi {
         loop {
             let encoded = request::encode(request, origin, self.options, adaptation);
             answer.avoid_ids(encoded.call_ids);
-            let sent = ProviderRequest { path: "/v1/chat/completions", headers: headers(), body: encoded.body };
+            let sent = ProviderRequest { path: "/v1/chat/completions", headers: headers(), body: Some(encoded.body) };
             match exchange.run(sent, answer, events).await {
                 Ok(()) => {
                     self.remember(&request.model, adaptation);
@@ -116,5 +116,9 @@ impl Model for OpenAi {
         let ended = within_limits(self.timeouts, &cancel, self.ask(&request, origin, &mut exchange, &mut answer, events)).await;
         let usage = answer.usage();
         ended.and_then(|()| answer.finish(&request.model)).map_err(|error| exchange.costed(error, usage))
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ModelError> {
+        Exchange::new(&*self.transport, &self.provider, self.timeouts).list("/v1/models", headers()).await
     }
 }

@@ -47,7 +47,10 @@ pub(super) struct Provider {
 
 impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Provider").field("base_url", &self.base_url).field("api_key", &self.api_key.as_ref().map(|_| "***")).finish_non_exhaustive()
+        f.debug_struct("Provider")
+            .field("base_url", &self.base_url)
+            .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,13 @@ const KNOWN: [Known; 4] = [
         key_env: Some("OPENAI_API_KEY"),
         url_env: Some("OPENAI_BASE_URL"),
     },
-    Known { name: "openrouter", kind: Kind::OpenAi, base_url: "https://openrouter.ai/api/v1", key_env: Some("OPENROUTER_API_KEY"), url_env: None },
+    Known {
+        name: "openrouter",
+        kind: Kind::OpenAi,
+        base_url: "https://openrouter.ai/api/v1",
+        key_env: Some("OPENROUTER_API_KEY"),
+        url_env: None,
+    },
     Known { name: "ollama", kind: Kind::OpenAi, base_url: "http://127.0.0.1:11434", key_env: None, url_env: Some("OLLAMA_HOST") },
 ];
 
@@ -70,7 +76,9 @@ pub(super) fn read(mut file: BTreeMap<String, file::Provider>, env: &impl Fn(&st
             bail!("[providers.{name:?}]: a provider's name has only letters, digits, \"-\", \"_\" and \".\"");
         }
         let key = key(&name, &said, None, env)?.unwrap_or_default();
-        let dialect = said.kind.with_context(|| format!("[providers.{name}]: say kind = \"openai\" or kind = \"anthropic\", the dialect that it speaks"))?;
+        let dialect = said
+            .kind
+            .with_context(|| format!("[providers.{name}]: say kind = \"openai\" or kind = \"anthropic\", the dialect that it speaks"))?;
         let base_url = said.base_url.with_context(|| format!("[providers.{name}]: say base_url, the address of the endpoint"))?;
         found.push(Provider { name, kind: kind(dialect), base_url, key: Secret::new(key), models: said.models });
     }
@@ -87,9 +95,9 @@ fn kind(kind: Kind) -> ProviderKind {
 
 fn key(name: &str, said: &file::Provider, known: Option<&str>, env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
     let named = match &said.api_key_env {
-        Some(variable) => {
-            Some(env(variable).with_context(|| format!("[providers.{name}]: the variable {variable}, which is to hold its key, is not set"))?)
-        }
+        Some(variable) => Some(
+            env(variable).with_context(|| format!("[providers.{name}]: the variable {variable}, which is to hold its key, is not set"))?,
+        ),
         None => None,
     };
     Ok(named.or_else(|| known.and_then(env)).or_else(|| said.api_key.clone()).filter(|key| !key.is_empty()))

@@ -30,7 +30,7 @@ async fn answer(model: &OpenAi, request: ModelRequest) -> Result<ModelResponse, 
 }
 
 fn bodies(canned: &Canned) -> Vec<Value> {
-    canned.sent().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+    canned.sent().iter().map(|request| serde_json::from_slice(request.body.as_ref().unwrap()).unwrap()).collect()
 }
 
 #[tokio::test]

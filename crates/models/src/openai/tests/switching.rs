@@ -41,7 +41,7 @@ impl Desk {
         let answered = adapter.answer(request, IdSource::new(1, self.seed), &mut |_| {}, CancellationToken::new()).await.unwrap();
         let sent = canned.sent().pop().unwrap();
         self.keep(answered);
-        serde_json::from_slice::<Value>(&sent.body).unwrap()["messages"].take()
+        serde_json::from_slice::<Value>(&sent.body.unwrap()).unwrap()["messages"].take()
     }
 
     fn keep(&mut self, answered: ModelResponse) {
