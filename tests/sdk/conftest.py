@@ -1,4 +1,4 @@
-"""The official SDK against the built binary: a model server, a server, a client for all tests.
+"""The official SDK against the built binary: a model server, a server for each dialect of models, a client.
 
 Builds nothing: `cargo build -p ostler -p ostler-testkit` comes first.
 """
@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "target" / "debug"
 KEY = "the-key-of-the-sdk-tests-0123456789abcdef"
 START_SECONDS = 30
+PRICES = '[prices."priced-model"]\ninput = 1.0\noutput = 10.0\ncache_read = 0.1\n'
 
 
 def processes_of(data_dir):
@@ -52,13 +53,16 @@ def model_url():
     process.wait()
 
 
-@pytest.fixture(scope="session")
-def server(model_url):
+@pytest.fixture(scope="session", params=["anthropic", "openai"])
+def server(request, model_url):
     """The URL of a running server; everything it started is gone afterwards."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
         data = pathlib.Path(work) / "data"
-        env = {"PATH": os.environ["PATH"], "HOME": work, "ANTHROPIC_BASE_URL": model_url, "OSTLER_BOOTSTRAP_API_KEY": KEY}
-        command = [PROGRAMS / "ostler", "serve", "--data-dir", data, "--listen", "127.0.0.1:0"]
+        config = pathlib.Path(work) / "ostler.toml"
+        config.write_text(PRICES)
+        provider = {"anthropic": {"ANTHROPIC_BASE_URL": model_url}, "openai": {"OPENAI_BASE_URL": model_url + "/v1"}}[request.param]
+        env = {"PATH": os.environ["PATH"], "HOME": work, "OSTLER_BOOTSTRAP_API_KEY": KEY, **provider}
+        command = [PROGRAMS / "ostler", "serve", "--config", config, "--data-dir", data, "--listen", "127.0.0.1:0"]
         with open(pathlib.Path(work) / "log", "w") as log:
             process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         access = data / "server.json"
