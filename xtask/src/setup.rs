@@ -14,13 +14,19 @@ const PROGRAMS: [(&str, &str); 6] =
 /// The Python packages that black-box tests use.
 const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];
 
+/// Other people's model servers, and what the tests need beside them. llama.cpp is built from source,
+/// which takes some minutes once.
+const SERVERS: [&str; 6] =
+    ["anthropic==2.11.0", "pytest==8.4.2", "gguf==0.19.0", "numpy==2.4.6", "llama-cpp-python[server]==0.3.36", "litellm[proxy]==1.106.2"];
+
 /// The version of cargo-deny that the checked-in `deny.toml` is written for.
 const DENY: &str = "0.20.2";
 
 /// Installs all of it; quick when it is there.
 pub(crate) fn all() -> anyhow::Result<()> {
     packages()?;
-    python()?;
+    venv("venv", &PYTHON)?;
+    venv("servers", &SERVERS)?;
     deny()
 }
 
@@ -50,25 +56,36 @@ fn packages() -> anyhow::Result<()> {
     run(program("apt-get", &args))
 }
 
-/// The Python of the tests' own environment.
-pub(crate) fn venv_python() -> PathBuf {
-    root().join("target/venv/bin/python")
+/// The Python of one of the tests' environments.
+///
+/// # Errors
+/// When it is not installed.
+pub(crate) fn python_of(name: &str) -> anyhow::Result<PathBuf> {
+    let python = root().join("target").join(name).join("bin/python");
+    if !python.exists() {
+        bail!("the Python environment target/{name} is not installed; `cargo xtask setup` installs it");
+    }
+    Ok(python)
 }
 
-fn python() -> anyhow::Result<()> {
-    let venv = root().join("target/venv");
+fn venv(name: &str, packages: &[&str]) -> anyhow::Result<()> {
+    let venv = root().join("target").join(name);
     let stamp = venv.join("installed");
-    let wanted = PYTHON.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) {
         return Ok(());
     }
     let path = venv.to_str().context("the workspace's path is not UTF-8")?;
     run(program("python3", &["-m", "venv", "--clear", path]))?;
-    let python = venv_python();
+    let python = python_of(name)?;
     let python = python.to_str().context("the workspace's path is not UTF-8")?;
     let mut args = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    args.extend(PYTHON);
-    run(program(python, &args))?;
+    args.extend(packages);
+    say(&format!("installing target/{name}"));
+    let mut install = program(python, &args);
+    // For every processor, so that what was built once can be kept.
+    install.env("CMAKE_ARGS", "-DGGML_NATIVE=OFF");
+    run(install)?;
     std::fs::write(&stamp, wanted).context("writing the stamp of the Python environment")
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const SUITES: [Suite; 8] = [
+pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
     Suite { name: "fmt", about: "formatting", run: fmt },
     Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
@@ -23,7 +23,8 @@ pub(crate) const SUITES: [Suite; 8] = [
     Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
     Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
-    Suite { name: "sdk", about: "the official Python SDK against the real binary", run: sdk },
+    Suite { name: "sdk", about: "the official Python SDK against the real binary, on both dialects of models", run: sdk },
+    Suite { name: "servers", about: "sessions against llama.cpp and LiteLLM", run: servers },
 ];
 
 /// Runs the named suites, or all; prints a line for each at the end.
@@ -92,10 +93,15 @@ fn crash() -> anyhow::Result<()> {
 }
 
 fn sdk() -> anyhow::Result<()> {
-    let python = setup::venv_python();
-    if !python.exists() {
-        bail!("the Python environment is not installed; `cargo xtask setup` installs it");
-    }
+    pytest("venv", "tests/sdk")
+}
+
+fn servers() -> anyhow::Result<()> {
+    pytest("servers", "tests/servers")
+}
+
+fn pytest(environment: &str, tests: &str) -> anyhow::Result<()> {
+    let python = setup::python_of(environment)?;
     run(program("cargo", &["build", "--quiet", "-p", "ostler", "-p", "ostler-testkit"]))?;
-    run(program(&python.to_string_lossy(), &["-m", "pytest", "-q", "tests/sdk"]))
+    run(program(&python.to_string_lossy(), &["-m", "pytest", "-q", tests]))
 }
