@@ -514,7 +514,7 @@ fn hub(maps: &mut Maps, id: &SessionId) -> Arc<Hub> {
     if let Some(hub) = maps.hubs.get(id).and_then(Weak::upgrade) {
         return hub;
     }
-    let hub = Arc::new(Hub::new());
+    let hub = Arc::new(Hub::default());
     maps.hubs.insert(id.clone(), Arc::downgrade(&hub));
     hub
 }

@@ -99,20 +99,29 @@ struct Inner {
     open: Option<Open>,
     /// The position of the last event published here; 0 before the first.
     position: u64,
+    /// There while somebody listens: its frames are allocated at once, and most sessions have no
+    /// follower most of the time.
+    live: Option<broadcast::Sender<Live>>,
+}
+
+impl Inner {
+    fn tell(&mut self, live: impl FnOnce() -> Live) {
+        match &self.live {
+            Some(channel) if channel.receiver_count() > 0 => {
+                let _ = channel.send(live());
+            }
+            _ => self.live = None,
+        }
+    }
 }
 
 /// Where a session tells its followers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Hub {
-    live: broadcast::Sender<Live>,
     inner: Mutex<Inner>,
 }
 
 impl Hub {
-    pub(crate) fn new() -> Self {
-        Self { live: broadcast::Sender::new(limits::LIVE_FRAMES), inner: Mutex::default() }
-    }
-
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +134,7 @@ impl Hub {
                 inner.open = None;
             }
             inner.position = inner.position.max(event.position);
-            let _ = self.live.send(Live::Event(Arc::new(event.clone())));
+            inner.tell(|| Live::Event(Arc::new(event.clone())));
         }
     }
 
@@ -140,7 +149,7 @@ impl Hub {
         let mut inner = self.inner();
         let after = inner.position;
         inner.open = Some(Open { event: event.clone(), kind, texts: Vec::new(), after });
-        let _ = self.live.send(Live::Start { event, kind, after });
+        inner.tell(|| Live::Start { event, kind, after });
     }
 
     /// The model says more, in the content block with this index.
@@ -150,7 +159,7 @@ impl Hub {
         if let Some(open) = inner.open.as_mut().filter(|open| open.event == event) {
             open.texts.resize(open.texts.len().max(index + 1), String::new());
             open.texts[index].push_str(text);
-            let _ = self.live.send(Live::Delta { event, index, text: text.into(), after });
+            inner.tell(|| Live::Delta { event, index, text: text.into(), after });
         }
     }
 
@@ -163,13 +172,14 @@ impl Hub {
     pub(crate) fn deleted(&self, event: EventId, at: ostler_core::time::Timestamp) {
         let event = Event { id: event, processed_at: Some(at), body: EventBody::SessionDeleted {} };
         let body = serde_json::to_string(&event).unwrap_or_default();
-        let _ = self.live.send(Live::Deleted { body: body.into() });
+        self.inner().tell(|| Live::Deleted { body: body.into() });
     }
 
     /// A new follower's end of the channel, and what is being said at this moment.
     fn subscribe(&self) -> (broadcast::Receiver<Live>, Option<Open>) {
-        let inner = self.inner();
-        (self.live.subscribe(), inner.open.clone())
+        let mut inner = self.inner();
+        let live = inner.live.get_or_insert_with(|| broadcast::Sender::new(limits::LIVE_FRAMES)).subscribe();
+        (live, inner.open.clone())
     }
 }
 

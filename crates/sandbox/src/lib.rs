@@ -15,6 +15,7 @@ pub mod protocol;
 mod server;
 mod spawner;
 mod spec;
+pub mod survey;
 mod sys;
 mod tools;
 

@@ -21,7 +21,10 @@ fn resident_mib(pid: i32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sessions_in_the_middle_of_a_turn_survive_a_kill() {
-    let mut server = Server::builder().start().await;
+    let mut server = Server::builder()
+        .binary(std::env::var_os("OSTLER_RELEASE_BINARY").map_or_else(|| crate::support::server::BINARY.into(), std::path::PathBuf::from))
+        .start()
+        .await;
     let agent = server.api.post("/v1/agents", &json!({"name": "one of many", "model": "scripted-model"})).await;
     let environment = server.api.post("/v1/environments", &json!({"name": "place", "config": {"type": "cloud"}})).await;
     let new = json!({"agent": agent["id"], "environment_id": environment["id"], "initial_events": [message("GATE crowd\nSAY done")]});
