@@ -10,7 +10,7 @@ const LINE_BYTES: usize = 4_096;
 
 /// Starts logging: text on a terminal, JSON lines elsewhere.
 pub(crate) fn start(filter: Option<&str>, default: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| anyhow::anyhow!("--log: {error}"))?;
+    let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| anyhow::anyhow!("--log (or OSTLER_LOG): {error}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(BoundedStderr);
     if io::stderr().is_terminal() {
         builder.init();

@@ -5,7 +5,9 @@
 mod bootstrap;
 mod cli;
 mod client;
+mod commands;
 mod config;
+mod limits;
 mod logging;
 mod node;
 mod run;
@@ -14,9 +16,9 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Command, ConfigCommand};
+use crate::client::Usage;
+use crate::commands::{ReaderGone, complete};
 
 fn main() -> ExitCode {
     // The spawner forks sandboxes and must have one thread only, so it starts before anything else.
@@ -25,14 +27,30 @@ fn main() -> ExitCode {
         let code = ostler_sandbox::spawner_main(args);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    let cli = Cli::parse();
+    // Before anything is written: a shell takes all of it for completions.
+    if let Some(code) = complete::answer() {
+        return code;
+    }
+    let cli = cli::parse();
     let outcome = match cli.command {
         Command::Run(args) => run::main(args),
         Command::Serve(args) => serve::main(args),
+        Command::Agents { command } => commands::agents(command),
+        Command::Environments { command } => commands::environments(command),
+        Command::Sessions { command } => commands::sessions(command),
+        Command::Events { command } => commands::events(command),
+        Command::Models { command } => commands::models(command),
         Command::Config { command: ConfigCommand::Default } => config::print_default(),
+        Command::Completions { shell } => complete::print(shell),
     };
-    outcome.unwrap_or_else(|error| {
-        logging::say(&format!("ostler: {}", terminal::neutral(&format!("{error:#}"))));
-        ExitCode::FAILURE
-    })
+    outcome.unwrap_or_else(|error| failed(&error))
+}
+
+/// Says what went wrong; the status tells wrong usage from failure.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.is::<ReaderGone>() {
+        return ExitCode::SUCCESS;
+    }
+    logging::say(&format!("ostler: {}", terminal::neutral(&format!("{error:#}"))));
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -1,31 +1,28 @@
 //! `ostler run`: one session, from a prompt to its end, shown on the terminal.
 
 mod progress;
-mod render;
-mod session;
+pub(crate) mod render;
+pub(crate) mod session;
+pub(crate) mod turn;
 
-use std::io::Read;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::Context;
+use ostler_core::ids::SessionId;
 
-use crate::bootstrap;
 use crate::cli::RunArgs;
-use crate::client::{Client, read_access};
+use crate::client::{Client, Target, Usage};
+use crate::commands::input;
 use crate::config::{Flags, Settings};
-use crate::logging;
+use crate::logging::{self, say};
 use crate::node::{self, Node};
 use render::Render;
-use session::{Ending, Task};
-
-/// The longest prompt read from standard input, in bytes.
-const PROMPT_BYTES: u64 = 16 << 20;
+use session::Task;
 
 pub(crate) fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
-    logging::start(args.common.log.as_deref(), "error")?;
+    logging::start(args.common.log.as_deref(), "error").map_err(|error| Usage(format!("{error:#}")))?;
     let flags = Flags { model: args.model.clone(), ..Flags::default() };
-    let settings = Settings::read(&args.common, flags, |name| std::env::var(name).ok())?;
+    let settings = Settings::read(&args.common, flags, |name| std::env::var(name).ok()).map_err(|error| Usage(format!("{error:#}")))?;
     let prompt = prompt(args.prompt)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
     runtime.block_on(async move {
@@ -36,13 +33,14 @@ pub(crate) fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn prompt(text: String) -> anyhow::Result<String> {
-    let mut text = text;
-    if text == "-" {
-        text.clear();
-        std::io::stdin().take(PROMPT_BYTES).read_to_string(&mut text).context("reading the prompt from standard input")?;
+    if text != "-" && input::is_piped() {
+        say("standard input is not read; with - as the prompt it is: ostler run -");
     }
+    let text = if text == "-" { input::stdin()? } else { text };
     if text.trim().is_empty() {
-        bail!("the prompt is empty; say what the agent is to do, for example: ostler run \"list the files here\"");
+        return Err(
+            Usage("the prompt is empty; say what the agent is to do, for example: ostler run \"list the files here\"".to_owned()).into()
+        );
     }
     Ok(text)
 }
@@ -50,19 +48,20 @@ fn prompt(text: String) -> anyhow::Result<String> {
 async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> {
     let mut render = Render::new(json);
     let Some(lock) = node::lock(&settings.data_dir)? else {
-        let access = read_access(&bootstrap::access_file(&settings.data_dir))
+        let target = Target::of_data_dir(&settings.data_dir)
             .context("a server holds the data directory, but does not say where it listens; it may be starting, try again")?;
-        render.note(&format!("using the server at {}", access.url));
-        return finish(&Client::new(access)?, task, &mut render).await.map(|(code, _)| code);
+        let client = Client::new(target)?;
+        render.note(&format!("using the server at {}", client.url()));
+        return finish(&client, task, &mut render).await.map(|(code, _)| code);
     };
     let node = Node::start(settings, lock, ([127, 0, 0, 1], 0).into()).await?;
     if node.demo {
         render.note("no model is configured: the built-in demo model answers (a script, no AI). Set ANTHROPIC_API_KEY to use a real one.");
     }
-    let outcome = finish(&Client::new(node.access.clone())?, task, &mut render).await;
+    let outcome = finish(&Client::new(Target::own(node.access.clone()))?, task, &mut render).await;
     let sandboxes = node.sandboxes().clone();
     node.stop().await?;
-    if let Ok((_, Some(session))) = &outcome {
+    if let Ok((_, session)) = &outcome {
         sandboxes.stop(session).await.context("ending the sandbox")?;
         node::end_idle_spawner(&sandboxes).await;
         render.note(&format!("files: {}", settings.data_dir.join("sandboxes").join(session.as_str()).join("workspace").display()));
@@ -71,35 +70,10 @@ async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> 
 }
 
 /// Runs the task to its end. Ctrl-C interrupts the turn, a second one leaves.
-async fn finish(client: &Client, task: Task, render: &mut Render) -> anyhow::Result<(u8, Option<ostler_core::ids::SessionId>)> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut session = session::start(client, task, render).await?;
-    let mut interrupted = false;
-    let ending = loop {
-        tokio::select! {
-            ending = session.next(render) => match ending? {
-                Some(ending) => break ending,
-                None => continue,
-            },
-            _ = interrupts.recv() => {
-                if interrupted {
-                    break Ending::Left;
-                }
-                interrupted = true;
-                render.note("interrupting; press Ctrl-C again to leave at once");
-                session.interrupt(client).await?;
-            }
-        }
-    };
-    let ending = if interrupted && ending == Ending::Done { Ending::Interrupted } else { ending };
-    let totals = client.get(&format!("/v1/sessions/{}", session.id)).await.ok();
-    render.end(&ending, session.id.as_str(), totals.as_ref());
-    let code = match ending {
-        Ending::Left | Ending::Interrupted => 130,
-        Ending::Done => 0,
-        Ending::Failed | Ending::Terminated => 1,
-        Ending::Declined => 3,
-        Ending::Waits => 4,
-    };
-    Ok((code, Some(session.id)))
+async fn finish(client: &Client, task: Task, render: &mut Render) -> anyhow::Result<(u8, SessionId)> {
+    // Taken over before anything runs: this process may hold the server and its sandboxes.
+    let keyboard = turn::keyboard()?;
+    let (session, turn) = session::start(client, task, render).await?;
+    let ending = turn.watch(render, keyboard).await?;
+    Ok((ending.code(), session.parse().context("the server's session id")?))
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::progress::Progress;
-use super::session::Ending;
+use super::turn::Ending;
 use crate::client::StreamEvent;
 use crate::logging::say;
 use crate::terminal::{neutral, neutral_json, one_line};
@@ -31,9 +31,23 @@ pub(crate) struct Render {
     colours: bool,
     progress: Progress,
     started: Instant,
-    /// Text of the message that was already shown, by event.
-    shown: Option<(String, usize)>,
+    /// The message that is being shown while it is made.
+    shown: Option<Preview>,
     calls: HashMap<String, String>,
+    /// Whether what users say and what the session waits for is shown as well.
+    whole: bool,
+    /// Nobody reads any more.
+    closed: bool,
+}
+
+/// A message that is being shown while it is made.
+#[derive(Debug)]
+struct Preview {
+    event: String,
+    /// Bytes of it on the screen.
+    shown: usize,
+    /// Bytes of it that came over this connection; a new one begins with the text so far.
+    came: usize,
 }
 
 impl Render {
@@ -47,7 +61,33 @@ impl Render {
             started: Instant::now(),
             shown: None,
             calls: HashMap::new(),
+            whole: false,
+            closed: false,
         }
+    }
+
+    /// Shows a session rather than a turn: also what users say and what is waited for.
+    pub(crate) fn of_session(json: bool) -> Self {
+        let render = Self::new(json);
+        Self { whole: true, progress: Progress::new(false), ..render }
+    }
+
+    /// Whether nobody reads any more what is shown.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The stream was opened again: a message in the making comes again from its beginning.
+    pub(crate) fn reconnected(&mut self) {
+        if let Some(preview) = &mut self.shown {
+            preview.came = 0;
+        }
+    }
+
+    /// Leaves the screen in order.
+    pub(crate) fn finish(&mut self) {
+        self.progress.clear();
+        self.end_message();
     }
 
     /// A remark about the run itself; to standard error.
@@ -78,12 +118,13 @@ impl Render {
             "session.status_rescheduled" => self.progress.wait("waiting to try again".into()),
             "span.model_request_start" => self.progress.wait("asking the model".into()),
             "span.model_request_end" => self.end_message(),
+            _ if self.whole => self.of_users(data),
             _ => {}
         }
     }
 
     /// The end of the turn.
-    pub(crate) fn end(&mut self, ending: &Ending, session: &str, totals: Option<&Value>) {
+    pub(crate) fn end(&mut self, ending: Ending, session: &str, totals: Option<&Value>) {
         self.progress.clear();
         self.end_message();
         let how = match ending {
@@ -92,6 +133,7 @@ impl Render {
             Ending::Failed => "failed",
             Ending::Declined => "the model declined",
             Ending::Waits => "waits for an answer",
+            Ending::OverBudget => "the budget is used up",
             Ending::Terminated => "the session was ended",
             Ending::Left => "left; what ran may go on",
         };
@@ -110,17 +152,30 @@ impl Render {
             return;
         };
         self.progress.clear();
-        self.write(&neutral(text));
-        match &mut self.shown {
-            Some((shown, length)) if shown == id => *length += text.len(),
-            shown => *shown = Some((id.to_owned(), text.len())),
+        if self.shown.as_ref().is_some_and(|preview| preview.event != id) {
+            self.end_message();
+        }
+        let preview = self.shown.get_or_insert_with(|| Preview { event: id.to_owned(), shown: 0, came: 0 });
+        let known = preview.shown.saturating_sub(preview.came);
+        preview.came += text.len();
+        preview.shown = preview.shown.max(preview.came);
+        // What is on the screen already came over an earlier connection.
+        if let Some(new) = text.get(known..) {
+            self.write(&neutral(new));
         }
     }
 
     fn message(&mut self, data: &Value) {
         self.progress.clear();
         let text: String = data["content"].as_array().into_iter().flatten().filter_map(|block| block["text"].as_str()).collect();
-        let known = self.shown.take().filter(|(id, _)| data["id"].as_str() == Some(id)).map_or(0, |(_, length)| length);
+        let known = match self.shown.take() {
+            Some(preview) if data["id"].as_str() == Some(&preview.event) => preview.shown,
+            Some(_) => {
+                self.line("");
+                0
+            }
+            None => 0,
+        };
         // Previews are a beginning of the message; the rest follows here.
         self.line(&neutral(text.get(known..).unwrap_or_default()));
     }
@@ -151,12 +206,7 @@ impl Render {
     fn result(&mut self, data: &Value) {
         self.progress.clear();
         let failed = data["is_error"].as_bool() == Some(true);
-        let blocks = data["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let text: Vec<String> = blocks
-            .iter()
-            .map(|block| block["text"].as_str().map_or_else(|| format!("[{}]", block["type"].as_str().unwrap_or("?")), str::to_owned))
-            .collect();
-        let text = neutral(&text.join("\n"));
+        let text = neutral(&said(data));
         let lines: Vec<&str> = text.trim_end().lines().collect();
         for line in lines.iter().take(OUTPUT_LINES) {
             self.line(&self.paint(if failed { RED } else { DIM }, &format!("  {line}")));
@@ -166,6 +216,38 @@ impl Render {
         }
         if let Some(name) = data["tool_use_id"].as_str().and_then(|id| self.calls.remove(id)) {
             self.progress.wait(format!("after {}", one_line(&name, 40)));
+        }
+    }
+
+    /// What comes from users, and for what the session waits.
+    fn of_users(&mut self, data: &Value) {
+        let text = match data["type"].as_str().unwrap_or_default() {
+            "user.message" => format!("› {}", said(data)),
+            "system.message" => format!("› (system) {}", said(data)),
+            "user.custom_tool_result" => format!("› (result) {}", said(data)),
+            "user.tool_confirmation" if data["result"] == "allow" => format!("› allowed {}", id(data, "tool_use_id")),
+            "user.tool_confirmation" => {
+                let why = data["deny_message"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+                format!("› denied {}{why}", id(data, "tool_use_id"))
+            }
+            "user.interrupt" => "› interrupted".to_owned(),
+            "session.status_idle" => match data.pointer("/stop_reason/type").and_then(Value::as_str).unwrap_or_default() {
+                "end_turn" => "— idle".to_owned(),
+                "requires_action" => {
+                    let calls = data.pointer("/stop_reason/event_ids").and_then(Value::as_array).into_iter().flatten();
+                    format!("— waits for answers to {}", calls.filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
+                }
+                reason => format!("— idle ({reason})"),
+            },
+            "session.status_terminated" => "— archived".to_owned(),
+            "session.deleted" => "— deleted".to_owned(),
+            _ => return,
+        };
+        self.end_message();
+        let text = neutral(&text);
+        let style = if text.starts_with('›') { BOLD } else { DIM };
+        for line in text.trim_end().lines() {
+            self.line(&self.paint(style, line));
         }
     }
 
@@ -187,13 +269,26 @@ impl Render {
         if self.colours { format!("{colour}{text}{PLAIN}") } else { text.to_owned() }
     }
 
-    fn line(&self, text: &str) {
+    fn line(&mut self, text: &str) {
         self.write(&format!("{text}\n"));
     }
 
-    fn write(&self, text: &str) {
+    fn write(&mut self, text: &str) {
         let mut stdout = io::stdout().lock();
         // A closed pipe downstream ends the showing, not the session.
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        self.closed |= stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err();
     }
+}
+
+/// The text of an event's content; other blocks by their type.
+fn said(data: &Value) -> String {
+    let blocks = data["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts = blocks
+        .iter()
+        .map(|block| block["text"].as_str().map_or_else(|| format!("[{}]", block["type"].as_str().unwrap_or("?")), str::to_owned));
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn id<'a>(data: &'a Value, field: &str) -> &'a str {
+    data[field].as_str().unwrap_or("?")
 }

@@ -4,6 +4,14 @@
 
 mod access;
 mod answers;
+mod client_completions;
+mod client_confirm;
+mod client_documents;
+mod client_errors;
+mod client_kit;
+mod client_sessions;
+mod client_stuck;
+mod client_tail;
 mod command;
 mod cut;
 mod failures;

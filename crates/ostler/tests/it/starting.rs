@@ -82,6 +82,6 @@ async fn the_printed_settings_can_be_used() {
 async fn wrong_usage_has_its_own_status() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(ostler(dir.path(), &["serve", "--no-such-flag"], &[]).await.status.code(), Some(2));
-    assert_eq!(ostler(dir.path(), &["run", "  "], &[]).await.status.code(), Some(1));
+    assert_eq!(ostler(dir.path(), &["run", "  "], &[]).await.status.code(), Some(2));
     assert!(ostler(dir.path(), &["run", "--help"], &[]).await.status.success());
 }

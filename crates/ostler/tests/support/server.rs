@@ -64,7 +64,7 @@ impl Log {
     }
 
     /// Waits until the log contains this; false when it ended without.
-    async fn says(&self, what: &str) -> bool {
+    pub(crate) async fn says(&self, what: &str) -> bool {
         let mut lines = self.lines.clone();
         loop {
             lines.borrow_and_update();
