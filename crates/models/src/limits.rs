@@ -73,6 +73,8 @@ pub const BREAKER_PAUSE: Duration = Duration::from_secs(2);
 pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Requests to one model at once, until it says that it is too much.
 pub const GATE_PLACES: f64 = 4_096.0;
+/// Models whose state is kept.
+pub const GATES_KEPT: usize = 4_096;
 /// Requests that wait for one model.
 pub const GATE_QUEUE: usize = 10_000;
 /// How long a request waits for a place before another model is tried.

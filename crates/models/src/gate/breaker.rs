@@ -39,6 +39,10 @@ impl Breaker {
         }
     }
 
+    pub(super) fn is_as_new(&self) -> bool {
+        self.open.is_none() && self.failures == 0
+    }
+
     pub(super) fn succeeded(&mut self, probe: bool) {
         // An answer to a question of before says nothing of now.
         if self.open.is_none() || probe {

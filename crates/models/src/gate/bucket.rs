@@ -53,6 +53,10 @@ impl Bucket {
         Ok(Some(turn))
     }
 
+    pub(super) fn is_as_new(&self) -> bool {
+        self.taken == 0 && self.waiting == 0 && self.paused_until.is_none() && self.places >= GATE_PLACES
+    }
+
     /// A place is given back.
     pub(super) fn leave(&mut self, now: Instant) {
         self.taken = self.taken.saturating_sub(1);

@@ -22,12 +22,19 @@ use tokio_util::sync::CancellationToken;
 use self::breaker::Breaker;
 use self::bucket::Bucket;
 use crate::failure::failure;
-use crate::limits::GATE_WAIT;
+use crate::limits::{GATE_WAIT, GATES_KEPT};
 
 /// The gates of all models that were asked so far.
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
     gates: Mutex<HashMap<TargetName, Arc<Gate>>>,
+}
+
+impl State {
+    /// Whether forgetting it changes nothing.
+    fn is_as_new(&self) -> bool {
+        self.breaker.is_as_new() && self.bucket.is_as_new()
+    }
 }
 
 /// On whose behalf a model is asked.
@@ -65,6 +72,13 @@ impl Gates {
     pub(crate) async fn enter(&self, target: &TargetName, asker: Asker<'_>, cancel: &CancellationToken) -> Result<Pass, ModelError> {
         let gate = {
             let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            // Tenants can name models that nobody has.
+            if gates.len() >= GATES_KEPT && !gates.contains_key(target) {
+                gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.lock().is_as_new());
+                if gates.len() >= GATES_KEPT {
+                    gates.clear();
+                }
+            }
             Arc::clone(gates.entry(target.clone()).or_default())
         };
         gate.enter(target, asker, cancel).await

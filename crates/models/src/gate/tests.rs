@@ -149,3 +149,16 @@ async fn who_waits_too_long_is_sent_elsewhere() {
     house.enter(0, 1).await.unwrap().ended(&limited(0));
     assert_eq!(house.enter(0, 2).await.unwrap_err().kind, ModelErrorKind::Suspended);
 }
+
+#[tokio::test(start_paused = true)]
+async fn models_that_nobody_has_are_forgotten_and_those_in_trouble_are_not() {
+    let house = House::new();
+    house.keeps_failing().await;
+    let asker = Asker { workspace: &house.workspaces[0], session: &house.sessions[0] };
+    for n in 0..3 * GATES_KEPT {
+        let odd = TargetName { provider: "p".into(), model: format!("odd {n}") };
+        house.gates.enter(&odd, asker, &house.cancel).await.unwrap().ended(&Ok(()));
+    }
+    assert!(house.gates.gates.lock().unwrap().len() <= GATES_KEPT);
+    assert!(house.enter(1, 5).await.is_err(), "it is still left alone");
+}

@@ -1,0 +1,233 @@
+//! The settings as the server would read them: the file, whether what it says can be used, who
+//! could reach the server, and keys that look wrong. Keys are looked at and never kept.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ostler_models::{Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Prices, ProviderEndpoint};
+
+use super::report::{Finding, quote};
+use super::{keys, read};
+use crate::cli::ServeArgs;
+use crate::config::{Flags, Provider, Settings};
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// The file that is read, if there is one.
+    pub(super) file: Option<SettingsFile>,
+    /// Why the settings cannot be used.
+    pub(super) refused: Option<String>,
+    /// Why the server would not listen where it is told to.
+    pub(super) exposure: Option<String>,
+    /// Whether it would listen beyond this machine.
+    pub(super) is_open: bool,
+    pub(super) keys: Vec<keys::Key>,
+}
+
+/// The settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SettingsFile {
+    pub(super) path: PathBuf,
+    pub(super) owner: u32,
+    pub(super) mode: u32,
+    pub(super) holds_key: bool,
+}
+
+/// Reads them; the settings are there when they can be used.
+pub(super) fn look(args: &ServeArgs) -> (Seen, Option<Settings>) {
+    let env = |name: &str| std::env::var(name).ok();
+    let path = args.common.config.clone().or_else(|| usual(env));
+    let file = path.as_deref().and_then(settings_file);
+    let flags = Flags {
+        listen: args.listen.clone(),
+        allow_plaintext: args.allow_plaintext,
+        allowed_hosts: args.allowed_hosts.clone(),
+        ..Flags::default()
+    };
+    let read = Settings::read(&args.common, flags, env);
+    let mut seen = Seen { file, refused: None, exposure: None, is_open: false, keys: Vec::new() };
+    match read {
+        Err(error) => {
+            seen.refused = Some(without_values(&error, path.as_deref()));
+            (seen, None)
+        }
+        Ok(settings) => {
+            seen.refused = catalog(&settings).err();
+            seen.exposure = settings.check_exposure().err().map(|error| error.to_string());
+            seen.is_open = !settings.listen.ip().is_loopback();
+            seen.keys = settings.providers.iter().map(|provider| keys::look(provider, transport(provider).err())).collect();
+            (seen, Some(settings))
+        }
+    }
+}
+
+/// The file that the settings are read from when none is named.
+fn usual(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let env = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = env("XDG_CONFIG_HOME").or_else(|| env("HOME").map(|home| home.join(".config")))?;
+    Some(dir.join("ostler/ostler.toml"))
+}
+
+fn settings_file(path: &Path) -> Option<SettingsFile> {
+    let found = std::fs::metadata(path).ok()?;
+    let holds_key = read::text(path).is_some_and(|text| holds_key(&text));
+    Some(SettingsFile { path: path.to_owned(), owner: found.uid(), mode: found.mode() & 0o7777, holds_key })
+}
+
+/// Whether a settings file has a provider's key in it.
+fn holds_key(text: &str) -> bool {
+    let Ok(table) = text.parse::<toml::Table>() else { return text.contains("api_key") };
+    let providers = table.get("providers").and_then(toml::Value::as_table);
+    let key = |provider: &toml::Value| provider.get("api_key").and_then(toml::Value::as_str).is_some_and(|key| !key.is_empty());
+    providers.is_some_and(|providers| providers.values().any(key))
+}
+
+/// The error without the line of the file that it is about, which may hold a key.
+fn without_values(error: &anyhow::Error, path: Option<&Path>) -> String {
+    let Some(wrong) = error.chain().find_map(|cause| cause.downcast_ref::<toml::de::Error>()) else { return format!("{error:#}") };
+    let text = path.and_then(read::text).unwrap_or_default();
+    let before = wrong.span().and_then(|span| text.get(..span.start));
+    let place = before.map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("{place}{}", without_value(wrong.message()))
+}
+
+/// A message of the parser without the value that it complains of.
+fn without_value(message: &str) -> String {
+    let about_value = ["invalid type", "invalid value", "invalid length", "unknown variant"].into_iter().find(|start| message.starts_with(start));
+    match about_value {
+        Some(what) => message.rfind(", expected").map_or(what.to_owned(), |at| format!("{what}{}", message.get(at..).unwrap_or_default())),
+        None => message.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn endpoint(provider: &Provider) -> ProviderEndpoint {
+    ProviderEndpoint {
+        name: provider.name.clone(),
+        base_url: provider.base_url.clone(),
+        key: provider.key.clone(),
+        kind: provider.kind,
+    }
+}
+
+/// The way to one provider, as the server would have it.
+pub(super) fn transport(provider: &Provider) -> Result<HttpTransport, String> {
+    HttpTransport::new(HttpTransportConfig::new(vec![endpoint(provider)])).map_err(|error| error.to_string())
+}
+
+fn catalog(settings: &Settings) -> Result<(), String> {
+    if settings.providers.is_empty() {
+        return Ok(());
+    }
+    let known = |provider: &Provider| CatalogProvider { name: provider.name.clone(), kind: provider.kind, models: provider.models.clone() };
+    let known = settings.providers.iter().map(known).collect();
+    Catalog::new(known, settings.routes.clone(), Prices::new(settings.prices.clone())).map(drop)
+}
+
+impl Seen {
+    pub(super) fn judge(&self) -> Vec<Finding> {
+        let mut findings = vec![self.file(), self.exposure()];
+        findings.extend(self.keys.iter().map(keys::Key::judge));
+        findings
+    }
+
+    fn file(&self) -> Finding {
+        const NAME: &str = "settings";
+        let source = match &self.file {
+            Some(file) => format!("{} and the environment", quote(&file.path.display().to_string())),
+            None => "no settings file; defaults and the environment".to_owned(),
+        };
+        match &self.refused {
+            None => Finding::ok(NAME, source),
+            Some(error) => Finding::problem(NAME, format!("{source}: {}", quote(error)), "correct it; `ostler config default` prints every setting with its meaning"),
+        }
+    }
+
+    fn exposure(&self) -> Finding {
+        const NAME: &str = "exposure";
+        if let Some(error) = &self.exposure {
+            let (found, remedy) = error.split_once(": ").or_else(|| error.split_once("; ")).unwrap_or((error, "listen on 127.0.0.1"));
+            return Finding::problem(NAME, quote(found), quote(remedy));
+        }
+        if self.is_open {
+            return Finding::note(NAME, "listens beyond this machine without TLS: API keys cross the network readable", "put a proxy in front that adds TLS, and keep the port itself closed to others");
+        }
+        if self.refused.is_some() {
+            return Finding::aside(NAME, "not judged, because the settings cannot be used");
+        }
+        Finding::ok(NAME, "only this machine can connect")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Status, assert_finding};
+    use super::*;
+
+    fn good() -> Seen {
+        Seen { file: None, refused: None, exposure: None, is_open: false, keys: Vec::new() }
+    }
+
+    #[test]
+    fn good_settings_have_nothing_to_be_said_of() {
+        assert!(good().judge().iter().all(|finding| finding.status == Status::Ok));
+        let file = SettingsFile { path: "/o.toml".into(), owner: 0, mode: 0o600, holds_key: false };
+        assert_finding(&Seen { file: Some(file), ..good() }.judge(), "settings", Status::Ok, "/o.toml", "");
+    }
+
+    #[test]
+    fn settings_that_are_refused_are_a_problem() {
+        let seen = Seen { refused: Some("line 3: unknown field `lissten`".into()), ..good() };
+        assert_finding(&seen.judge(), "settings", Status::Problem, "lissten", "ostler config default");
+        assert_finding(&seen.judge(), "exposure", Status::Note, "not judged", "");
+    }
+
+    #[test]
+    fn a_server_that_strangers_reach_is_told_of() {
+        let refused = Seen { exposure: Some("listening on 0.0.0.0:1 sends keys: say --allow-plaintext".into()), is_open: true, ..good() };
+        assert_finding(&refused.judge(), "exposure", Status::Problem, "sends keys", "--allow-plaintext");
+        let guessable = Seen { exposure: Some("it has fewer than 32 characters; make one with: openssl".into()), is_open: true, ..good() };
+        assert_eq!(guessable.judge()[1].status, Status::Problem);
+        assert_finding(&Seen { is_open: true, ..good() }.judge(), "exposure", Status::Note, "beyond this machine", "TLS");
+    }
+
+    #[test]
+    fn what_the_parser_says_comes_without_values() {
+        let table = [
+            ("invalid type: string \"sk-secret, expected\", expected u32", "invalid type, expected u32"),
+            ("invalid value: integer `7`", "invalid value"),
+            ("unknown variant `sk-secret`, expected `anthropic` or `openai`", "unknown variant, expected `anthropic` or `openai`"),
+            ("unknown field `lissten`, expected `listen`", "unknown field `lissten`, expected `listen`"),
+        ];
+        for (said, told) in table {
+            assert_eq!(without_value(said), told);
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_told_of_by_its_line_and_not_by_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("o.toml");
+        for broken in ["[providers.openai]\napi_key = \"sk-secret\n", "[providers.openai]\napi_key = [\"sk-secret\"]\n", "\n[providers.openai.api_key]\nsk-secret = 1\n x"] {
+            std::fs::write(&path, broken).unwrap();
+            let mut serve = ServeArgs { common: Default::default(), listen: None, allow_plaintext: false, allowed_hosts: Vec::new() };
+            serve.common.config = Some(path.clone());
+            serve.common.data_dir = Some(dir.path().into());
+            let refused = look(&serve).0.refused.unwrap();
+            assert!(refused.starts_with("line ") && !refused.contains("secret"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_key_is_known_as_one() {
+        for (text, holds) in [
+            ("[providers.a]\napi_key = \"k\"\n", true),
+            ("providers = { a = { api_key = \"k\" } }\n", true),
+            ("[providers.a]\napi_key = \"k\nbroken", true),
+            ("[providers.a]\napi_key = \"\"\napi_key_env = \"K\"\n", false),
+            ("[server]\nlisten = \"127.0.0.1:1\"\n", false),
+        ] {
+            assert_eq!(holds_key(text), holds, "{text}");
+        }
+    }
+}
