@@ -4,12 +4,14 @@
 mod file;
 mod providers;
 mod settings;
+mod shown;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use providers::Provider;
 pub(crate) use settings::{Flags, Settings};
+pub(crate) use shown::{Shown, show};
 
 /// The commented file with every setting and its default; also the documentation of the settings.
 pub(crate) const DEFAULT_TOML: &str = include_str!("ostler.default.toml");

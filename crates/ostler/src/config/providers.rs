@@ -7,6 +7,7 @@ use ostler_core::cost::Price;
 use ostler_models::{ProviderKind, Secret};
 
 use super::file::{self, Kind};
+use super::shown::Origins;
 
 /// A provider, resolved.
 #[derive(Debug)]
@@ -53,20 +54,32 @@ const KNOWN: [Known; 4] = [
 ];
 
 /// The providers of the file and of the environment, by name. The environment counts more.
-pub(super) fn read(mut file: BTreeMap<String, file::Provider>, env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<Provider>> {
+pub(super) fn read(
+    mut file: BTreeMap<String, file::Provider>,
+    env: &impl Fn(&str) -> Option<String>,
+    origins: &mut Origins,
+) -> anyhow::Result<Vec<Provider>> {
     let mut found = Vec::new();
     for known in &KNOWN {
         let said = file.remove(known.name).unwrap_or_default();
-        let key = key(known.name, &said, known.key_env, env)?;
+        let (key, key_origin) = key(known.name, &said, known.key_env, env, origins)?;
+        let by_env = known.url_env.filter(|variable| env(variable).is_some());
         let base_url = known.url_env.and_then(env).map(|url| address(known.name, &url)).or_else(|| said.base_url.clone());
         // A known provider is there when it has a key or an address of its own.
         if key.is_none() && base_url.is_none() {
             continue;
         }
+        let url_origin = match by_env {
+            Some(variable) => format!("environment {variable}"),
+            None if said.base_url.is_some() => origins.file(),
+            None => "default".to_owned(),
+        };
+        let base_url = base_url.unwrap_or_else(|| known.base_url.to_owned());
+        note(origins, known.name, (&base_url, url_origin), (key.is_some(), key_origin), &said.models);
         found.push(Provider {
             name: known.name.to_owned(),
             kind: kind(said.kind.unwrap_or(known.kind)),
-            base_url: base_url.unwrap_or_else(|| known.base_url.to_owned()),
+            base_url,
             key: Secret::new(key.unwrap_or_default()),
             models: said.models,
         });
@@ -75,12 +88,13 @@ pub(super) fn read(mut file: BTreeMap<String, file::Provider>, env: &impl Fn(&st
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
             bail!("[providers.{name:?}]: a provider's name has only letters, digits, \"-\", \"_\" and \".\"");
         }
-        let key = key(&name, &said, None, env)?.unwrap_or_default();
+        let (key, key_origin) = key(&name, &said, None, env, origins)?;
         let dialect = said
             .kind
             .with_context(|| format!("[providers.{name}]: say kind = \"openai\" or kind = \"anthropic\", the dialect that it speaks"))?;
         let base_url = said.base_url.with_context(|| format!("[providers.{name}]: say base_url, the address of the endpoint"))?;
-        found.push(Provider { name, kind: kind(dialect), base_url, key: Secret::new(key), models: said.models });
+        note(origins, &name, (&base_url, origins.file()), (key.is_some(), key_origin), &said.models);
+        found.push(Provider { name, kind: kind(dialect), base_url, key: Secret::new(key.unwrap_or_default()), models: said.models });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
@@ -93,14 +107,33 @@ fn kind(kind: Kind) -> ProviderKind {
     }
 }
 
-fn key(name: &str, said: &file::Provider, known: Option<&str>, env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
-    let named = match &said.api_key_env {
-        Some(variable) => Some(
-            env(variable).with_context(|| format!("[providers.{name}]: the variable {variable}, which is to hold its key, is not set"))?,
-        ),
-        None => None,
-    };
-    Ok(named.or_else(|| known.and_then(env)).or_else(|| said.api_key.clone()).filter(|key| !key.is_empty()))
+fn note(origins: &mut Origins, name: &str, url: (&str, String), key: (bool, String), models: &[String]) {
+    origins.push(&format!("providers.{name}.base_url"), &url.0, url.1);
+    origins.push(&format!("providers.{name}.api_key"), &if key.0 { "(set)" } else { "(none)" }, key.1);
+    if !models.is_empty() {
+        origins.push(&format!("providers.{name}.models"), &models.join(", "), origins.file());
+    }
+}
+
+/// The key, and where it comes from.
+fn key(
+    name: &str,
+    said: &file::Provider,
+    known: Option<&str>,
+    env: &impl Fn(&str) -> Option<String>,
+    origins: &Origins,
+) -> anyhow::Result<(Option<String>, String)> {
+    if let Some(variable) = &said.api_key_env {
+        let missing = || format!("[providers.{name}]: the variable {variable}, which is to hold its key, is not set");
+        return Ok((Some(env(variable).with_context(missing)?), format!("environment {variable}")));
+    }
+    if let Some((variable, key)) = known.and_then(|variable| Some((variable, env(variable)?))) {
+        return Ok((Some(key), format!("environment {variable}")));
+    }
+    Ok(match said.api_key.clone().filter(|key| !key.is_empty()) {
+        Some(key) => (Some(key), origins.file()),
+        None => (None, "default".to_owned()),
+    })
 }
 
 /// `OLLAMA_HOST` may be no more than a host and port, and may name every address of the machine.
@@ -134,7 +167,8 @@ mod tests {
 
     fn found(toml: &str, env: &[(&str, &str)]) -> anyhow::Result<Vec<Provider>> {
         let file: BTreeMap<String, file::Provider> = toml::from_str(toml).unwrap();
-        read(file, &|name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        read(file, &env, &mut Origins::new(None))
     }
 
     fn words(toml: &str, env: &[(&str, &str)]) -> String {

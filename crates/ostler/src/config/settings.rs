@@ -9,6 +9,7 @@ use ostler_core::cost::Price;
 
 use super::file;
 use super::providers::{self, Provider};
+use super::shown::{Origins, Shown};
 use crate::cli::CommonArgs;
 
 /// The settings of this process, resolved.
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_key: Option<String>,
     pub(crate) uid_first: u32,
     pub(crate) uid_count: u32,
+    /// Each of them for people, with its origin.
+    pub(crate) shown: Vec<Shown>,
 }
 
 /// What flags of single roles say; absent ones say nothing.
@@ -54,33 +57,69 @@ impl Settings {
         let config_dir = env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".config")));
         let usual = config_dir.map(|dir| dir.join("ostler/ostler.toml"));
         let file = file::read(common.config.as_deref(), usual.as_deref())?;
+        let mut origins = Origins::new(common.config.as_deref().or(usual.as_deref()));
 
         let data_home = env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")));
+        let by = |variable: &'static str, given: bool| given.then(|| (variable, env(variable)));
+        let (given, in_file) = (by("OSTLER_DATA_DIR", common.data_dir.is_some()), file.data_dir.is_some());
         let data_dir = common.data_dir.clone().or(file.data_dir).or_else(|| data_home.map(|dir| dir.join("ostler")));
         let data_dir = data_dir.context("no data directory: HOME is not set; say --data-dir DIR")?;
+        let data_dir = std::path::absolute(&data_dir).with_context(|| format!("data directory {}", data_dir.display()))?;
+        origins.note("data_dir", &data_dir.display(), given, in_file);
+        let (given, in_file) = (by("OSTLER_LISTEN", flags.listen.is_some()), file.server.listen.is_some());
         let listen = flags.listen.or(file.server.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let listen = listen
+        let listen: SocketAddr = listen
             .parse()
             .with_context(|| format!("--listen {listen:?} is not HOST:PORT with a numeric address, such as 127.0.0.1:8787"))?;
+        origins.note("server.listen", &listen, given, in_file);
+        let allow_plaintext = flags.allow_plaintext || file.server.allow_plaintext.unwrap_or(false);
+        origins.note(
+            "server.allow_plaintext",
+            &allow_plaintext,
+            by("OSTLER_ALLOW_PLAINTEXT", flags.allow_plaintext),
+            file.server.allow_plaintext.is_some(),
+        );
+        let (given, in_file) = (by("OSTLER_ALLOWED_HOSTS", !flags.allowed_hosts.is_empty()), file.server.allowed_hosts.is_some());
         let allowed_hosts =
             if flags.allowed_hosts.is_empty() { file.server.allowed_hosts.unwrap_or_default() } else { flags.allowed_hosts };
 
-        let providers = providers::read(file.providers, &env)?;
-        let routes = file.models.into_iter().map(|(id, route)| (id, route.targets)).collect();
+        origins.note("server.allowed_hosts", &allowed_hosts.join(", "), given, in_file);
+        let bootstrap_key = env("OSTLER_BOOTSTRAP_API_KEY");
+        if bootstrap_key.is_some() {
+            origins.push("bootstrap key", &"(set)", "environment OSTLER_BOOTSTRAP_API_KEY".to_owned());
+        }
+        let (given, in_file) = (by("OSTLER_MODEL", flags.model.is_some()), file.model.default.is_some());
+        let model = flags.model.or(file.model.default).unwrap_or_else(|| DEFAULT_MODEL.to_owned());
+        origins.note("model.default", &model, given, in_file);
+        let max_output_tokens = file.model.max_output_tokens.unwrap_or(ostler_core::limits::MAX_OUTPUT_TOKENS);
+        origins.note("model.max_output_tokens", &max_output_tokens, None, file.model.max_output_tokens.is_some());
+        let providers = providers::read(file.providers, &env, &mut origins)?;
+        let routes: BTreeMap<String, Vec<String>> = file.models.into_iter().map(|(id, route)| (id, route.targets)).collect();
+        for (id, targets) in &routes {
+            origins.note(&format!("models.{id:?}.targets"), &targets.join(", "), None, true);
+        }
+        for id in file.prices.keys() {
+            origins.note(&format!("prices.{id:?}"), &"(set)", None, true);
+        }
         let prices = providers::prices(file.prices)?;
+        let (uid_first, uid_count) =
+            (file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST), file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT));
+        origins.note("sandbox.uid_first", &uid_first, None, file.sandbox.uid_first.is_some());
+        origins.note("sandbox.uid_count", &uid_count, None, file.sandbox.uid_count.is_some());
         Ok(Self {
-            data_dir: std::path::absolute(&data_dir).with_context(|| format!("data directory {}", data_dir.display()))?,
+            data_dir,
             listen,
-            allow_plaintext: flags.allow_plaintext || file.server.allow_plaintext.unwrap_or(false),
+            allow_plaintext,
             allowed_hosts,
-            model: flags.model.or(file.model.default).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
-            max_output_tokens: file.model.max_output_tokens.unwrap_or(ostler_core::limits::MAX_OUTPUT_TOKENS),
+            model,
+            max_output_tokens,
             providers,
             routes,
             prices,
-            bootstrap_key: env("OSTLER_BOOTSTRAP_API_KEY"),
-            uid_first: file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST),
-            uid_count: file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT),
+            bootstrap_key,
+            uid_first,
+            uid_count,
+            shown: origins.shown,
         })
     }
 
@@ -123,7 +162,7 @@ mod tests {
     fn the_printed_default_file_is_valid_and_changes_nothing() {
         let bare = settings("", &[], Flags::default()).unwrap();
         let commented = settings(super::super::DEFAULT_TOML, &[], Flags::default()).unwrap();
-        assert_eq!(format!("{bare:?}"), format!("{commented:?}"));
+        assert_eq!(bare.shown, commented.shown);
         // With every "#" removed from the settings it is still valid.
         let all: String = super::super::DEFAULT_TOML
             .lines()
@@ -151,6 +190,29 @@ mod tests {
             settings(file, &[("ANTHROPIC_BASE_URL", "http://env")], Flags { model: Some("flag".into()), ..Flags::default() }).unwrap();
         assert_eq!((set.data_dir.to_str(), set.model.as_str()), (Some("/file"), "flag"));
         assert_eq!(set.providers[0].base_url, "http://env");
+    }
+
+    #[test]
+    fn each_setting_shows_where_it_comes_from_and_no_secret() {
+        let file = "[server]\nlisten = \"127.0.0.1:1\"\n[providers.openai]\napi_key = \"sk-file\"\n[prices.m]\ninput = 1\noutput = 1\n";
+        let env = [("ANTHROPIC_API_KEY", "sk-env"), ("OSTLER_DATA_DIR", "/env"), ("OSTLER_BOOTSTRAP_API_KEY", "sk-boot")];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ostler.toml");
+        std::fs::write(&path, file).unwrap();
+        let common = CommonArgs { config: Some(path.clone()), data_dir: Some("/env".into()), ..CommonArgs::default() };
+        let flags = Flags { model: Some("m".into()), ..Flags::default() };
+        let set = Settings::read(&common, flags, |name| env.iter().find(|(key, _)| *key == name).map(|(_, v)| (*v).to_owned())).unwrap();
+        let origin = |name: &str| set.shown.iter().find(|shown| shown.name == name).map(|shown| shown.origin.clone()).unwrap_or_default();
+        let in_file = format!("file {}", path.display());
+        assert_eq!(origin("data_dir"), "environment OSTLER_DATA_DIR");
+        assert_eq!(origin("server.listen"), in_file);
+        assert_eq!(origin("server.allow_plaintext"), "default");
+        assert_eq!(origin("model.default"), "flag");
+        assert_eq!(origin("providers.anthropic.api_key"), "environment ANTHROPIC_API_KEY");
+        assert_eq!(origin("providers.anthropic.base_url"), "default");
+        assert_eq!(origin("providers.openai.api_key"), in_file);
+        assert_eq!(origin("prices.\"m\""), in_file);
+        assert!(!format!("{:?}", set.shown).contains("sk-"));
     }
 
     #[test]
