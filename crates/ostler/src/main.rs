@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod doctor;
 mod limits;
 mod logging;
 mod node;
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
         Command::Sessions { command } => commands::sessions(command),
         Command::Events { command } => commands::events(command),
         Command::Models { command } => commands::models(command),
+        Command::Doctor(args) => doctor::main(args),
         Command::Config { command: ConfigCommand::Default } => config::print_default(),
+        Command::Config { command: ConfigCommand::Show(args) } => config::show(args),
         Command::Completions { shell } => complete::print(shell),
     };
     outcome.unwrap_or_else(|error| failed(&error))

@@ -68,6 +68,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ModelsCommand,
     },
+    /// Check this machine and these settings, and say how to mend what will not work.
+    ///
+    /// Takes the flags of `serve`, starts no server and changes nothing.
+    ///
+    /// Exit status: 0 all will work, notes allowed; 1 something will not; 2 wrong usage.
+    #[command(after_help = "Example: ostler doctor --offline")]
+    Doctor(crate::doctor::DoctorArgs),
     /// Show settings.
     Config {
         #[command(subcommand)]
@@ -165,6 +172,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) enum ConfigCommand {
     /// Print a commented ostler.toml with every setting and its default.
     Default,
+    /// Print every setting as it stands, and where it comes from; secrets are not shown.
+    #[command(after_help = "Example: ostler config show --data-dir /var/lib/ostler")]
+    Show(ConfigShowArgs),
 }
 
 /// Settings that several roles share. Flags win over the environment, the environment over the file.
@@ -182,6 +192,18 @@ pub(crate) struct CommonArgs {
 }
 
 /// What `serve` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigShowArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// The model that `run` uses, instead of the configured one.
+    #[arg(long, value_name = "ID", env = "OSTLER_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Print one JSON object per setting.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 pub(crate) use providers::Provider;
 pub(crate) use settings::{Flags, Settings};
-pub(crate) use shown::{Shown, show};
+pub(crate) use shown::show;
 
 /// The commented file with every setting and its default; also the documentation of the settings.
 pub(crate) const DEFAULT_TOML: &str = include_str!("ostler.default.toml");

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::Settings;
+use super::{Flags, Settings};
+use crate::cli::{ConfigShowArgs, ServeArgs};
 use crate::terminal;
 
 /// One setting as people see it. Secrets are never in it.
@@ -54,10 +55,13 @@ impl Origins {
     }
 }
 
-/// Prints the settings, one a line.
-pub(crate) fn show(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
+/// `ostler config show`: one setting a line.
+pub(crate) fn show(args: ConfigShowArgs) -> anyhow::Result<ExitCode> {
+    let ServeArgs { common, listen, allow_plaintext, allowed_hosts } = args.serve;
+    let flags = Flags { listen, allow_plaintext, allowed_hosts, model: args.model };
+    let settings = Settings::read(&common, flags, |name| std::env::var(name).ok())?;
     let mut out = std::io::stdout().lock();
-    if json {
+    if args.json {
         for shown in &settings.shown {
             writeln!(out, "{}", serde_json::to_string(shown)?)?;
         }

@@ -137,9 +137,11 @@ impl DataDir {
         let own = format!("install -d -m 700 -o {} {path}  (as root), or choose another with --data-dir", self.uid);
         match &self.place {
             Place::Missing { can_be_made: true, .. } => Finding::ok(NAME, format!("{path} is made at the first start")),
-            Place::Missing { above, .. } => {
-                Finding::problem(NAME, format!("{path} is missing, and nothing can be made in {}", quote(&above.display().to_string())), own)
-            }
+            Place::Missing { above, .. } => Finding::problem(
+                NAME,
+                format!("{path} is missing, and nothing can be made in {}", quote(&above.display().to_string())),
+                own,
+            ),
             Place::NoDirectory => Finding::problem(NAME, format!("{path} is no directory"), "choose a directory with --data-dir"),
             Place::Unreachable(error) => Finding::problem(NAME, format!("{path}: {}", quote(error)), own),
             Place::There { owner, mode } => {
@@ -148,9 +150,17 @@ impl DataDir {
                 if mode & 0o022 != 0 {
                     Finding::problem(NAME, format!("{found}: others can put files in the place of ours, keys too"), open)
                 } else if *owner != self.uid && self.uid != 0 {
-                    Finding::problem(NAME, format!("{found}, and the server would run as user {}", self.uid), format!("chown -R {} {path}  (as root), or choose another with --data-dir", self.uid))
+                    Finding::problem(
+                        NAME,
+                        format!("{found}, and the server would run as user {}", self.uid),
+                        format!("chown -R {} {path}  (as root), or choose another with --data-dir", self.uid),
+                    )
                 } else if *owner != self.uid {
-                    Finding::note(NAME, format!("{found}, who can read and change all that root keeps in it"), format!("chown {} {path}", self.uid))
+                    Finding::note(
+                        NAME,
+                        format!("{found}, who can read and change all that root keeps in it"),
+                        format!("chown {} {path}", self.uid),
+                    )
                 } else if mode & 0o077 != 0 {
                     Finding::note(NAME, format!("{found}: others can see the names in it; the files are closed to them"), open)
                 } else {
@@ -172,7 +182,11 @@ impl DataDir {
             Written::Synced(time) => {
                 let found = format!("a write is on the disk after {:.2} ms", time.as_secs_f64() * 1_000.0);
                 if *time > limits::SLOW_SYNC {
-                    Finding::note(NAME, format!("{found}, and every step of every session waits for one"), "put the data directory on a quicker disk, best an SSD of this machine")
+                    Finding::note(
+                        NAME,
+                        format!("{found}, and every step of every session waits for one"),
+                        "put the data directory on a quicker disk, best an SSD of this machine",
+                    )
                 } else {
                     Finding::ok(NAME, found)
                 }
@@ -184,10 +198,13 @@ impl DataDir {
         const NAME: &str = "lock";
         match self.lock {
             Lock::Process(pid) => Finding::ok(NAME, format!("a server holds the data directory: process {pid}")),
-            Lock::Unreadable => Finding::problem(NAME, "the lock belongs to another user", format!("chown -R {} {}  (as root)", self.uid, self.shown())),
-            Lock::Nobody if self.has_access_file => {
-                Finding::aside(NAME, "nobody holds the data directory; the last server did not end in order, and the next one takes up what it left")
+            Lock::Unreadable => {
+                Finding::problem(NAME, "the lock belongs to another user", format!("chown -R {} {}  (as root)", self.uid, self.shown()))
             }
+            Lock::Nobody if self.has_access_file => Finding::aside(
+                NAME,
+                "nobody holds the data directory; the last server did not end in order, and the next one takes up what it left",
+            ),
             Lock::Nobody => Finding::ok(NAME, "nobody holds the data directory"),
         }
     }
@@ -226,7 +243,13 @@ mod tests {
             (0, there(1_000, 0o700), Status::Note, "all that root keeps", "chown 0 /d"),
             (1_000, Place::NoDirectory, Status::Problem, "no directory", "--data-dir"),
             (1_000, Place::Unreachable("Permission denied".into()), Status::Problem, "denied", "install -d"),
-            (1_000, Place::Missing { above: "/".into(), can_be_made: false }, Status::Problem, "nothing can be made in /", "install -d -m 700 -o 1000 /d"),
+            (
+                1_000,
+                Place::Missing { above: "/".into(), can_be_made: false },
+                Status::Problem,
+                "nothing can be made in /",
+                "install -d -m 700 -o 1000 /d",
+            ),
             (1_000, Place::Missing { above: "/".into(), can_be_made: true }, Status::Ok, "first start", ""),
         ];
         for (uid, place, status, found, remedy) in table {

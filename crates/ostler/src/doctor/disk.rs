@@ -83,13 +83,21 @@ impl Disk {
             return Finding::problem(NAME, found, remedy);
         }
         match self.free_files {
-            Some(0) => Finding::problem(NAME, format!("{found}, but no file can be made any more"), "delete files on the disk of the data directory: its inodes are used up"),
-            Some(files) if files < limits::FEW_FILES => {
-                Finding::note(NAME, format!("{found}, and {files} files can still be made"), "delete files on the disk of the data directory: its inodes run out")
-            }
-            _ if self.free_bytes < limits::LITTLE_SPACE_BYTES.max(reserve) => {
-                Finding::note(NAME, found, format!("free some space on the disk of the data directory before it is below {} MiB", mib(reserve)))
-            }
+            Some(0) => Finding::problem(
+                NAME,
+                format!("{found}, but no file can be made any more"),
+                "delete files on the disk of the data directory: its inodes are used up",
+            ),
+            Some(files) if files < limits::FEW_FILES => Finding::note(
+                NAME,
+                format!("{found}, and {files} files can still be made"),
+                "delete files on the disk of the data directory: its inodes run out",
+            ),
+            _ if self.free_bytes < limits::LITTLE_SPACE_BYTES.max(reserve) => Finding::note(
+                NAME,
+                found,
+                format!("free some space on the disk of the data directory before it is below {} MiB", mib(reserve)),
+            ),
             _ => Finding::ok(NAME, found),
         }
     }
@@ -97,18 +105,34 @@ impl Disk {
     fn kind(&self) -> Finding {
         const NAME: &str = "file_system";
         let elsewhere = "choose a directory on a disk of this machine with --data-dir";
-        let (name, kind) =
-            KINDS.iter().find(|(magic, ..)| *magic == self.magic).map_or(("of an unknown kind", Kind::Unknown), |(_, name, kind)| (*name, *kind));
+        let (name, kind) = KINDS
+            .iter()
+            .find(|(magic, ..)| *magic == self.magic)
+            .map_or(("of an unknown kind", Kind::Unknown), |(_, name, kind)| (*name, *kind));
         if self.is_read_only {
-            return Finding::problem(NAME, format!("{name}, mounted read-only"), format!("mount -o remount,rw its file system, or {elsewhere}"));
+            return Finding::problem(
+                NAME,
+                format!("{name}, mounted read-only"),
+                format!("mount -o remount,rw its file system, or {elsewhere}"),
+            );
         }
         match kind {
             Kind::Local => Finding::ok(NAME, name),
-            Kind::Network => Finding::note(NAME, format!("{name}: over a network the database's locks and shared memory cannot be relied on"), elsewhere),
+            Kind::Network => {
+                Finding::note(NAME, format!("{name}: over a network the database's locks and shared memory cannot be relied on"), elsewhere)
+            }
             Kind::Memory => Finding::note(NAME, format!("{name}: in memory, so all is gone when the machine restarts"), elsewhere),
-            Kind::Layered => Finding::note(NAME, format!("{name}: a container's own layer, so all is gone with the container"), "mount a volume and name it with --data-dir"),
-            Kind::Foreign => Finding::note(NAME, format!("{name}: its locks, owners and modes may not be what the server relies on"), elsewhere),
-            Kind::Unknown => Finding::note(NAME, format!("{name} (0x{:x})", self.magic), "make sure that it has locks, shared memory mappings and fsync"),
+            Kind::Layered => Finding::note(
+                NAME,
+                format!("{name}: a container's own layer, so all is gone with the container"),
+                "mount a volume and name it with --data-dir",
+            ),
+            Kind::Foreign => {
+                Finding::note(NAME, format!("{name}: its locks, owners and modes may not be what the server relies on"), elsewhere)
+            }
+            Kind::Unknown => {
+                Finding::note(NAME, format!("{name} (0x{:x})", self.magic), "make sure that it has locks, shared memory mappings and fsync")
+            }
         }
     }
 }

@@ -92,7 +92,8 @@ impl Ids {
             return Finding::problem(NAME, format!("{found}, which is no block for sandboxes"), remedy);
         }
         if !self.mapped.iter().any(|(from, ids)| *from <= first && from.saturating_add(*ids) >= end) {
-            let remedy = format!("run the server as root of the host or as an ordinary user, or {settings} to ids that /proc/self/uid_map has");
+            let remedy =
+                format!("run the server as root of the host or as an ordinary user, or {settings} to ids that /proc/self/uid_map has");
             return Finding::problem(NAME, format!("{found}, which this root does not have: it is in a user namespace"), remedy);
         }
         let meets = |taken: &&Taken| taken.first < end && taken.first.saturating_add(taken.count) > first;
@@ -111,7 +112,11 @@ impl Ids {
             (count, false) => format!("{count} ids of /etc/subuid without newuidmap, which are not used yet"),
         };
         let found = format!("sandboxes share the id of this user, {} ({range})", self.uid);
-        Finding::note(NAME, found, "do not let sessions of people who distrust each other share this server, or run it as root: each sandbox then has ids of its own")
+        Finding::note(
+            NAME,
+            found,
+            "do not let sessions of people who distrust each other share this server, or run it as root: each sandbox then has ids of its own",
+        )
     }
 }
 

@@ -55,8 +55,14 @@ impl Kernel {
         let found = format!("Linux {}", quote(&self.release));
         match version(&self.release) {
             Some(version) if version >= OLDEST => Finding::ok("kernel", found),
-            Some(_) => Finding::problem("kernel", found, format!("run Linux {}.{} or later: sandboxes need what it has", OLDEST.0, OLDEST.1)),
-            None => Finding::note("kernel", format!("a release that cannot be read: {:?}", quote(&self.release)), "make sure that /proc is mounted"),
+            Some(_) => {
+                Finding::problem("kernel", found, format!("run Linux {}.{} or later: sandboxes need what it has", OLDEST.0, OLDEST.1))
+            }
+            None => Finding::note(
+                "kernel",
+                format!("a release that cannot be read: {:?}", quote(&self.release)),
+                "make sure that /proc is mounted",
+            ),
         }
     }
 
@@ -68,7 +74,9 @@ impl Kernel {
                 Finding::ok(NAME, format!("made one as {}{most}", if self.is_root { "root" } else { "an ordinary user" }))
             }
             Ok(Some(refusal)) => Finding::problem(NAME, self.refused(refusal), self.remedy(refusal)),
-            Err(error) => Finding::problem(NAME, format!("could not be tried: {}", quote(error)), "allow this user more processes (ulimit -u)"),
+            Err(error) => {
+                Finding::problem(NAME, format!("could not be tried: {}", quote(error)), "allow this user more processes (ulimit -u)")
+            }
         }
     }
 
@@ -100,7 +108,8 @@ impl Kernel {
              --security-opt systempaths=unconfined"
                 .to_owned()
         } else {
-            "a security module or a chroot forbids it: run the server outside of it, and see the kernel's log (dmesg) for the module's name".to_owned()
+            "a security module or a chroot forbids it: run the server outside of it, and see the kernel's log (dmesg) for the module's name"
+                .to_owned()
         }
     }
 
@@ -108,14 +117,20 @@ impl Kernel {
         match &self.seccomp {
             Ok(()) if self.is_filtered => Finding::ok("seccomp", "filters can be set; this process is under one itself, as in a container"),
             Ok(()) => Finding::ok("seccomp", "filters can be set"),
-            Err(error) => Finding::problem("seccomp", format!("no filters: {}", quote(error)), "run a kernel with CONFIG_SECCOMP_FILTER (4.14 or later)"),
+            Err(error) => Finding::problem(
+                "seccomp",
+                format!("no filters: {}", quote(error)),
+                "run a kernel with CONFIG_SECCOMP_FILTER (4.14 or later)",
+            ),
         }
     }
 
     fn landlock(&self) -> Finding {
         match &self.landlock {
             Ok(version) => Finding::ok("landlock", format!("version {version}; sandboxes do not use it yet")),
-            Err(error) => Finding::aside("landlock", format!("none ({}); sandboxes do not use it yet, so nothing is missing", quote(error))),
+            Err(error) => {
+                Finding::aside("landlock", format!("none ({}); sandboxes do not use it yet, so nothing is missing", quote(error)))
+            }
         }
     }
 }

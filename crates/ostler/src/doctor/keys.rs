@@ -35,11 +35,8 @@ pub(super) enum Oddity {
 }
 
 /// Providers whose keys are known by their beginning: host, beginning, other beginnings that are others' keys.
-const BEGINNINGS: [(&str, &str, &[&str]); 3] = [
-    ("api.anthropic.com", "sk-ant-", &[]),
-    ("api.openai.com", "sk-", &["sk-ant-", "sk-or-"]),
-    ("openrouter.ai", "sk-or-", &[]),
-];
+const BEGINNINGS: [(&str, &str, &[&str]); 3] =
+    [("api.anthropic.com", "sk-ant-", &[]), ("api.openai.com", "sk-", &["sk-ant-", "sk-or-"]), ("openrouter.ai", "sk-or-", &[])];
 
 const PLACEHOLDERS: [&str; 6] = ["your", "changeme", "example", "placeholder", "xxxx", "..."];
 
@@ -90,23 +87,36 @@ impl Key {
     pub(super) fn judge(&self) -> Finding {
         let name = format!("key.{}", self.provider);
         if let Some(error) = &self.unusable {
-            let (found, remedy) = error.split_once("; ").unwrap_or((error, "correct the provider's section of ostler.toml, or its variables"));
+            let (found, remedy) =
+                error.split_once("; ").unwrap_or((error, "correct the provider's section of ostler.toml, or its variables"));
             return Finding::problem(&name, quote(found), quote(remedy));
         }
         let again = "set it again, whole and without anything around it";
         match self.oddity {
-            Some(Oddity::Missing) => Finding::problem(&name, "none is set, and this provider answers nobody without", "set the provider's api_key, or the variable of its own SDK"),
+            Some(Oddity::Missing) => Finding::problem(
+                &name,
+                "none is set, and this provider answers nobody without",
+                "set the provider's api_key, or the variable of its own SDK",
+            ),
             Some(Oddity::Blanks) => Finding::note(&name, "it has blanks or line breaks in it", again),
             Some(Oddity::Quotes) => Finding::note(&name, "it has quotes around it", again),
-            Some(Oddity::Variable) => Finding::note(&name, "it looks like the name of a variable", "settings are taken as they are: name the variable with api_key_env"),
+            Some(Oddity::Variable) => Finding::note(
+                &name,
+                "it looks like the name of a variable",
+                "settings are taken as they are: name the variable with api_key_env",
+            ),
             Some(Oddity::Placeholder) => Finding::note(&name, "it looks like an example", "set the key that the provider gave you"),
             Some(Oddity::Short) => Finding::note(&name, "it is shorter than this provider's keys", again),
-            Some(Oddity::Beginning(beginning)) => {
-                Finding::note(&name, format!("this provider's keys begin with {beginning:?}, and this one does not"), "make sure that it is not another provider's key")
-            }
-            None if self.is_readable => {
-                Finding::note(&name, "it goes over the network readable, because the address begins with http:", "use an https address, or a provider on this machine")
-            }
+            Some(Oddity::Beginning(beginning)) => Finding::note(
+                &name,
+                format!("this provider's keys begin with {beginning:?}, and this one does not"),
+                "make sure that it is not another provider's key",
+            ),
+            None if self.is_readable => Finding::note(
+                &name,
+                "it goes over the network readable, because the address begins with http:",
+                "use an https address, or a provider on this machine",
+            ),
             None if self.has_key => Finding::ok(&name, "looks like one"),
             None => Finding::ok(&name, "none, and this provider may need none"),
         }

@@ -145,10 +145,17 @@ impl Asked {
         let proxy = if self.is_proxy_named { "; proxies of the environment are not used" } else { "" };
         let problem = |found: String, remedy: &str| Finding::problem(&name, found, format!("{remedy}{proxy}"));
         let (status, listed, missing) = match &self.answer {
-            Answer::NoAddress => return Finding::problem(&name, "not asked, because requests cannot be made", format!("see key.{}", self.name)),
-            Answer::NoName(error) => return problem(format!("{origin}: the name is not found: {}", quote(error)), "check base_url and this machine's DNS"),
+            Answer::NoAddress => {
+                return Finding::problem(&name, "not asked, because requests cannot be made", format!("see key.{}", self.name));
+            }
+            Answer::NoName(error) => {
+                return problem(format!("{origin}: the name is not found: {}", quote(error)), "check base_url and this machine's DNS");
+            }
             Answer::NoConnection(error) => {
-                return problem(format!("{origin} cannot be connected to: {}", quote(error)), "check base_url, that the provider runs, and the firewall");
+                return problem(
+                    format!("{origin} cannot be connected to: {}", quote(error)),
+                    "check base_url, that the provider runs, and the firewall",
+                );
             }
             Answer::NoTls(error) => {
                 return problem(
@@ -156,9 +163,17 @@ impl Asked {
                     "check that base_url is an https address, this machine's clock, its certificates (ca-certificates), and who is in between",
                 );
             }
-            Answer::Broken(error) => return problem(format!("{origin} broke the connection: {}", quote(error)), "check that base_url is the address of a model API"),
+            Answer::Broken(error) => {
+                return problem(
+                    format!("{origin} broke the connection: {}", quote(error)),
+                    "check that base_url is the address of a model API",
+                );
+            }
             Answer::Silent => {
-                return problem(format!("{origin} did not answer within {} s", limits::PROVIDER.as_secs()), "check base_url, the firewall and the provider's state");
+                return problem(
+                    format!("{origin} did not answer within {} s", limits::PROVIDER.as_secs()),
+                    "check base_url, the firewall and the provider's state",
+                );
             }
             Answer::Http { status, listed, missing } => (*status, *listed, missing),
         };
@@ -170,11 +185,20 @@ impl Asked {
             (200..=299, Some(count)) => Finding::ok(&name, format!("{origin} answers and lists {count} models")),
             (200..=299, None) => problem(format!("{origin} answers, but not as a model API"), "check the path of base_url"),
             (401 | 403, _) => problem(format!("{origin} refuses the key ({status})"), "set a key that is valid and may use models"),
-            (404 | 405 | 501, _) => {
-                Finding::note(&name, format!("{origin} answers, but lists no models ({status}), so the key is not tried"), "check the path of base_url; some providers have no list, then all may be well")
-            }
-            (429, _) => Finding::note(&name, format!("{origin} answers that there were too many requests (429)"), "wait, or raise the limits of your account"),
-            (300..=399, _) => problem(format!("{origin} sends us elsewhere ({status}), where no key is taken"), "set base_url to the address that it names"),
+            (404 | 405 | 501, _) => Finding::note(
+                &name,
+                format!("{origin} answers, but lists no models ({status}), so the key is not tried"),
+                "check the path of base_url; some providers have no list, then all may be well",
+            ),
+            (429, _) => Finding::note(
+                &name,
+                format!("{origin} answers that there were too many requests (429)"),
+                "wait, or raise the limits of your account",
+            ),
+            (300..=399, _) => problem(
+                format!("{origin} sends us elsewhere ({status}), where no key is taken"),
+                "set base_url to the address that it names",
+            ),
             (500.., _) => problem(format!("{origin} is in trouble ({status})"), "see the provider's state, and try again"),
             _ => problem(format!("{origin} refuses the request ({status})"), "check base_url, kind and key of the provider"),
         }

@@ -94,7 +94,8 @@ fn without_values(error: &anyhow::Error, path: Option<&Path>) -> String {
 
 /// A message of the parser without the value that it complains of.
 fn without_value(message: &str) -> String {
-    let about_value = ["invalid type", "invalid value", "invalid length", "unknown variant"].into_iter().find(|start| message.starts_with(start));
+    let about_value =
+        ["invalid type", "invalid value", "invalid length", "unknown variant"].into_iter().find(|start| message.starts_with(start));
     match about_value {
         Some(what) => message.rfind(", expected").map_or(what.to_owned(), |at| format!("{what}{}", message.get(at..).unwrap_or_default())),
         None => message.lines().next().unwrap_or_default().to_owned(),
@@ -102,12 +103,7 @@ fn without_value(message: &str) -> String {
 }
 
 fn endpoint(provider: &Provider) -> ProviderEndpoint {
-    ProviderEndpoint {
-        name: provider.name.clone(),
-        base_url: provider.base_url.clone(),
-        key: provider.key.clone(),
-        kind: provider.kind,
-    }
+    ProviderEndpoint { name: provider.name.clone(), base_url: provider.base_url.clone(), key: provider.key.clone(), kind: provider.kind }
 }
 
 /// The way to one provider, as the server would have it.
@@ -139,7 +135,11 @@ impl Seen {
         };
         match &self.refused {
             None => Finding::ok(NAME, source),
-            Some(error) => Finding::problem(NAME, format!("{source}: {}", quote(error)), "correct it; `ostler config default` prints every setting with its meaning"),
+            Some(error) => Finding::problem(
+                NAME,
+                format!("{source}: {}", quote(error)),
+                "correct it; `ostler config default` prints every setting with its meaning",
+            ),
         }
     }
 
@@ -150,7 +150,11 @@ impl Seen {
             return Finding::problem(NAME, quote(found), quote(remedy));
         }
         if self.is_open {
-            return Finding::note(NAME, "listens beyond this machine without TLS: API keys cross the network readable", "put a proxy in front that adds TLS, and keep the port itself closed to others");
+            return Finding::note(
+                NAME,
+                "listens beyond this machine without TLS: API keys cross the network readable",
+                "put a proxy in front that adds TLS, and keep the port itself closed to others",
+            );
         }
         if self.refused.is_some() {
             return Finding::aside(NAME, "not judged, because the settings cannot be used");
@@ -208,7 +212,11 @@ mod tests {
     fn a_broken_file_is_told_of_by_its_line_and_not_by_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("o.toml");
-        for broken in ["[providers.openai]\napi_key = \"sk-secret\n", "[providers.openai]\napi_key = [\"sk-secret\"]\n", "\n[providers.openai.api_key]\nsk-secret = 1\n x"] {
+        for broken in [
+            "[providers.openai]\napi_key = \"sk-secret\n",
+            "[providers.openai]\napi_key = [\"sk-secret\"]\n",
+            "\n[providers.openai.api_key]\nsk-secret = 1\n x",
+        ] {
             std::fs::write(&path, broken).unwrap();
             let mut serve = ServeArgs { common: Default::default(), listen: None, allow_plaintext: false, allowed_hosts: Vec::new() };
             serve.common.config = Some(path.clone());

@@ -14,6 +14,7 @@ mod client_stuck;
 mod client_tail;
 mod command;
 mod cut;
+mod doctor;
 mod failures;
 mod interrupts;
 mod lifetime;

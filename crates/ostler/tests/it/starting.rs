@@ -85,3 +85,25 @@ async fn wrong_usage_has_its_own_status() {
     assert_eq!(ostler(dir.path(), &["run", "  "], &[]).await.status.code(), Some(2));
     assert!(ostler(dir.path(), &["run", "--help"], &[]).await.status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_shown_with_their_origin_and_without_their_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ostler.toml");
+    std::fs::write(&file, "[providers.openrouter]\napi_key = \"sk-in-the-file\"\n[model]\ndefault = \"in-the-file\"\n").unwrap();
+    let args = ["config", "show", "--config", file.to_str().unwrap(), "--listen", "127.0.0.1:4711"];
+    let env = [("ANTHROPIC_API_KEY", "sk-in-the-environment"), ("OSTLER_MODEL", "from-the-environment")];
+    let shown = ostler(dir.path(), &args, &env).await;
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.status.success() && !text.contains("sk-in"), "{text}");
+    let line =
+        |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(line("server.listen"), "server.listen 127.0.0.1:4711 flag");
+    assert_eq!(line("model.default"), "model.default from-the-environment environment OSTLER_MODEL");
+    assert_eq!(line("providers.anthropic.api_key"), "providers.anthropic.api_key (set) environment ANTHROPIC_API_KEY");
+    assert_eq!(line("providers.openrouter.api_key"), format!("providers.openrouter.api_key (set) file {}", file.display()));
+    let json = ostler(dir.path(), &[&args[..], &["--json"]].concat(), &env).await;
+    let objects: Vec<serde_json::Value> =
+        String::from_utf8(json.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.iter().any(|object| object["name"] == "server.listen" && object["origin"] == "flag"));
+}
