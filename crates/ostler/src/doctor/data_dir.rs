@@ -159,7 +159,7 @@ impl DataDir {
                     Finding::note(
                         NAME,
                         format!("{found}, who can read and change all that root keeps in it"),
-                        format!("chown {} {path}", self.uid),
+                        format!("if the server is to run as that user, run this as that user; else: chown {} {path}", self.uid),
                     )
                 } else if mode & 0o077 != 0 {
                     Finding::note(NAME, format!("{found}: others can see the names in it; the files are closed to them"), open)

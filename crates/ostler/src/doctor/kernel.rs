@@ -74,9 +74,11 @@ impl Kernel {
                 Finding::ok(NAME, format!("made one as {}{most}", if self.is_root { "root" } else { "an ordinary user" }))
             }
             Ok(Some(refusal)) => Finding::problem(NAME, self.refused(refusal), self.remedy(refusal)),
-            Err(error) => {
-                Finding::problem(NAME, format!("could not be tried: {}", quote(error)), "allow this user more processes (ulimit -u)")
-            }
+            Err(error) => Finding::problem(
+                NAME,
+                format!("could not be tried: {}", quote(error)),
+                "allow this user more processes (ulimit -u), and in a container the system calls for namespaces",
+            ),
         }
     }
 
@@ -146,7 +148,7 @@ mod tests {
     use super::super::report::{Status, assert_finding};
     use super::*;
 
-    pub(crate) fn good() -> Kernel {
+    fn good() -> Kernel {
         Kernel {
             release: "6.18.44-x".into(),
             is_root: false,

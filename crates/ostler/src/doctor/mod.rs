@@ -22,7 +22,7 @@ mod settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use ostler_sandbox::UidBlock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,8 +62,11 @@ struct Observed {
     secrets: secrets::Secrets,
 }
 
+/// The exit status after an interrupt.
+const INTERRUPTED: u8 = 130;
+
 /// `ostler doctor`. To be called while the process has one thread. Exit status: 0 everything will
-/// work, 1 something will not.
+/// work, 1 something will not, 130 interrupted.
 pub(crate) fn main(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let kernel = kernel::look();
     logging::start(args.serve.common.log.as_deref(), "error")?;
@@ -71,11 +74,16 @@ pub(crate) fn main(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let observed = runtime.block_on(look(kernel, &args));
     // A disk that does not answer must not keep this process.
     runtime.shutdown_background();
-    let is_well = report::print(&observed?.judge(), args.json)?;
+    let Some(observed) = observed? else {
+        logging::say("ostler: interrupted");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let is_well = report::print(&observed.judge(), args.json)?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Observed> {
+/// Looks at everything else, much of it at the same time. `None`: interrupted.
+async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Option<Observed>> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let asked = stop.clone();
@@ -101,14 +109,24 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Obser
     };
     // It cleans up after itself, so it is waited for in any case.
     let sandbox = trial.await.context("the trial of a sandbox")?;
-    let (Some(((data_dir, listen), providers)), false) = (others, stop.is_cancelled()) else { bail!("interrupted") };
+    let (Some(((data_dir, listen), providers)), false) = (others, stop.is_cancelled()) else { return Ok(None) };
 
     let lock = data_dir.as_ref().and_then(|dir| dir.as_ref().ok()).map_or(Lock::Nobody, |dir| dir.lock);
     let keys = found.as_ref().map(|settings| settings.providers.iter().filter(|provider| !provider.key.expose().is_empty()).count());
     // A disk that did not answer is not asked again.
     let dir = data_dir.as_ref().and_then(|dir| dir.as_ref().ok()).map(|dir| dir.path.as_path());
     let secrets = secrets::look(seen.file.as_ref(), dir, lock, keys);
-    Ok(Observed { kernel, cgroups: cgroups::look(), ids: ids::look(block), settings: seen, data_dir, listen, providers, sandbox, secrets })
+    Ok(Some(Observed {
+        kernel,
+        cgroups: cgroups::look(),
+        ids: ids::look(block),
+        settings: seen,
+        data_dir,
+        listen,
+        providers,
+        sandbox,
+        secrets,
+    }))
 }
 
 type Host = (Option<Result<DataDir, PathBuf>>, Option<listen::Listen>);

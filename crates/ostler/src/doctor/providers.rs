@@ -179,7 +179,7 @@ impl Asked {
         };
         match (status, listed) {
             (200..=299, Some(_)) if !missing.is_empty() => {
-                let found = format!("{origin} takes the key, and does not list {}", quote(&missing.join(", ")));
+                let found = format!("{origin} answers, and does not list {}", quote(&missing.join(", ")));
                 Finding::note(&name, found, "check the ids in the provider's models; the list of the provider says which there are")
             }
             (200..=299, Some(count)) => Finding::ok(&name, format!("{origin} answers and lists {count} models")),

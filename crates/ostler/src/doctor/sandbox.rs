@@ -128,7 +128,10 @@ impl Ran {
     fn namespaces(&self) -> Finding {
         const NAME: &str = "sandbox_namespaces";
         let shared: Vec<&str> = self.inside.namespaces.intersection(&self.host_namespaces).map(String::as_str).collect();
-        let missing = inside::NAMESPACES.iter().filter(|name| !self.inside.namespaces.iter().any(|own| own.starts_with(*name))).copied();
+        let missing = inside::NAMESPACES
+            .iter()
+            .filter(|name| !self.inside.namespaces.iter().any(|own| own.starts_with(&format!("{name}:["))))
+            .copied();
         let missing: Vec<&str> = missing.collect();
         if !shared.is_empty() {
             Finding::problem(NAME, format!("shares with the machine: {}", shared.join(", ")), REPORT)
@@ -182,6 +185,9 @@ impl Ran {
 
     fn network(&self) -> Finding {
         const NAME: &str = "sandbox_network";
+        if self.inside.interfaces.is_empty() {
+            return Finding::problem(NAME, "could not be seen: not even the loopback", "make sure that /proc is mounted and not masked");
+        }
         let others: Vec<&str> = self.inside.interfaces.iter().map(String::as_str).filter(|name| *name != "lo").collect();
         if others.is_empty() {
             Finding::ok(NAME, "none but its own loopback; access through the server (egress) is not there yet")
@@ -260,6 +266,8 @@ mod tests {
         }
         let connected = inside(|inside| inside.interfaces = ["lo".to_owned(), "eth0".to_owned()].into());
         assert_finding(&connected, "sandbox_network", Status::Problem, "eth0", "report it");
+        let unseen = inside(|inside| inside.interfaces.clear());
+        assert_finding(&unseen, "sandbox_network", Status::Problem, "could not be seen", "/proc");
     }
 
     #[test]

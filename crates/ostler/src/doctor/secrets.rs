@@ -79,13 +79,16 @@ impl Secrets {
         match self.provider_keys {
             None => Finding::aside(NAME, "not judged, because the settings cannot be used"),
             Some(0) => Finding::ok(NAME, "no provider's key is configured"),
-            Some(count) => Finding::note(
-                NAME,
-                format!(
-                    "the server's own process holds {count} provider keys: there is no separate egress process yet, so code execution in the server reads them"
-                ),
-                "use keys of the provider that are for this server alone and have a spending limit",
-            ),
+            Some(count) => {
+                let keys = if count == 1 { "a provider's key".to_owned() } else { format!("the keys of {count} providers") };
+                Finding::note(
+                    NAME,
+                    format!(
+                        "the server's own process holds {keys}: there is no separate egress process yet, so code execution in the server reads them"
+                    ),
+                    "use keys of the provider that are for this server alone and have a spending limit",
+                )
+            }
         }
     }
 
@@ -140,7 +143,11 @@ impl Secrets {
         }
         if let Some(foreign) = self.files.iter().find(|file| file.owner != self.uid && file.owner != 0) {
             let found = format!("{} belongs to user {}", shown(foreign), foreign.owner);
-            return Finding::note(NAME, found, format!("chown {} {}", self.uid, shown(foreign)));
+            return Finding::note(
+                NAME,
+                found,
+                format!("if the server is to run as that user, run this as that user; else: chown {} {}", self.uid, shown(foreign)),
+            );
         }
         match self.files.len() {
             0 => Finding::ok(NAME, "none yet"),
@@ -178,7 +185,7 @@ mod tests {
             &held.judge(),
             "key_holder",
             Status::Note,
-            "holds 2 provider keys: there is no separate egress process yet",
+            "holds the keys of 2 providers: there is no separate egress process yet",
             "spending limit",
         );
         assert_finding(&Secrets { provider_keys: None, ..good() }.judge(), "key_holder", Status::Note, "not judged", "");

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_models::{Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Prices, ProviderEndpoint};
+use ostler_models::{Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Prices, ProviderEndpoint, Secret};
 
 use super::report::{Finding, quote};
 use super::{keys, read};
@@ -37,19 +37,16 @@ pub(super) struct SettingsFile {
 /// Reads them; the settings are there when they can be used.
 pub(super) fn look(args: &ServeArgs) -> (Seen, Option<Settings>) {
     let env = |name: &str| std::env::var(name).ok();
-    let path = args.common.config.clone().or_else(|| usual(env));
+    let ServeArgs { common, listen, allow_plaintext, allowed_hosts } = args;
+    let path = common.config.clone().or_else(|| usual(env));
     let file = path.as_deref().and_then(settings_file);
-    let flags = Flags {
-        listen: args.listen.clone(),
-        allow_plaintext: args.allow_plaintext,
-        allowed_hosts: args.allowed_hosts.clone(),
-        ..Flags::default()
-    };
-    let read = Settings::read(&args.common, flags, env);
+    let flags =
+        Flags { listen: listen.clone(), allow_plaintext: *allow_plaintext, allowed_hosts: allowed_hosts.clone(), ..Flags::default() };
+    let read = Settings::read(common, flags, env);
     let mut seen = Seen { file, refused: None, exposure: None, is_open: false, keys: Vec::new() };
     match read {
         Err(error) => {
-            seen.refused = Some(without_values(&error, path.as_deref()));
+            seen.refused = Some(without_values(&error, &path.as_deref().and_then(read::text).unwrap_or_default()));
             (seen, None)
         }
         Ok(settings) => {
@@ -83,13 +80,27 @@ fn holds_key(text: &str) -> bool {
     providers.is_some_and(|providers| providers.values().any(key))
 }
 
-/// The error without the line of the file that it is about, which may hold a key.
-fn without_values(error: &anyhow::Error, path: Option<&Path>) -> String {
-    let Some(wrong) = error.chain().find_map(|cause| cause.downcast_ref::<toml::de::Error>()) else { return format!("{error:#}") };
-    let text = path.and_then(read::text).unwrap_or_default();
+/// The error without what of the file may be a key: the line that the parser shows, and whatever
+/// stands where keys do.
+fn without_values(error: &anyhow::Error, text: &str) -> String {
+    let Some(wrong) = error.chain().find_map(|cause| cause.downcast_ref::<toml::de::Error>()) else {
+        return possible_keys(text).into_iter().fold(format!("{error:#}"), |said, key| Secret::new(key).scrub(&said));
+    };
     let before = wrong.span().and_then(|span| text.get(..span.start));
     let place = before.map_or(String::new(), |before| format!("line {}: ", before.matches('\n').count() + 1));
     format!("{place}{}", without_value(wrong.message()))
+}
+
+/// The keys in a settings file, and what was written in the place of a variable's name and is none.
+fn possible_keys(text: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let providers = table.get("providers").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    let values = providers.flat_map(|provider| {
+        let value = |name: &str| provider.get(name).and_then(toml::Value::as_str);
+        let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        [value("api_key"), value("api_key_env").filter(|text| !is_name(text))]
+    });
+    values.flatten().map(str::to_owned).collect()
 }
 
 /// A message of the parser without the value that it complains of.
@@ -146,7 +157,7 @@ impl Seen {
     fn exposure(&self) -> Finding {
         const NAME: &str = "exposure";
         if let Some(error) = &self.exposure {
-            let (found, remedy) = error.split_once(": ").or_else(|| error.split_once("; ")).unwrap_or((error, "listen on 127.0.0.1"));
+            let (found, remedy) = error.split_once("; ").or_else(|| error.split_once(": ")).unwrap_or((error, "listen on 127.0.0.1"));
             return Finding::problem(NAME, quote(found), quote(remedy));
         }
         if self.is_open {
@@ -191,7 +202,7 @@ mod tests {
         let refused = Seen { exposure: Some("listening on 0.0.0.0:1 sends keys: say --allow-plaintext".into()), is_open: true, ..good() };
         assert_finding(&refused.judge(), "exposure", Status::Problem, "sends keys", "--allow-plaintext");
         let guessable = Seen { exposure: Some("it has fewer than 32 characters; make one with: openssl".into()), is_open: true, ..good() };
-        assert_eq!(guessable.judge()[1].status, Status::Problem);
+        assert_finding(&guessable.judge(), "exposure", Status::Problem, "32 characters", "make one with: openssl");
         assert_finding(&Seen { is_open: true, ..good() }.judge(), "exposure", Status::Note, "beyond this machine", "TLS");
     }
 
@@ -208,22 +219,38 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_broken_file_is_told_of_by_its_line_and_not_by_its_content() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn refused(text: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("o.toml");
+        std::fs::write(&path, text).unwrap();
+        let words = ["ostler", "--config", path.to_str().unwrap(), "--data-dir", dir.path().to_str().unwrap()];
+        look(&<Line as clap::Parser>::parse_from(words).serve).0.refused.unwrap()
+    }
+
+    #[test]
+    fn a_broken_file_is_told_of_by_its_line_and_not_by_its_content() {
         for broken in [
             "[providers.openai]\napi_key = \"sk-secret\n",
             "[providers.openai]\napi_key = [\"sk-secret\"]\n",
             "\n[providers.openai.api_key]\nsk-secret = 1\n x",
         ] {
-            std::fs::write(&path, broken).unwrap();
-            let mut serve = ServeArgs { common: Default::default(), listen: None, allow_plaintext: false, allowed_hosts: Vec::new() };
-            serve.common.config = Some(path.clone());
-            serve.common.data_dir = Some(dir.path().into());
-            let refused = look(&serve).0.refused.unwrap();
+            let refused = refused(broken);
             assert!(refused.starts_with("line ") && !refused.contains("secret"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_variables_name_is_not_repeated() {
+        let refused_key = refused("[providers.openai]\napi_key_env = \"sk-secret\"\n");
+        assert!(refused_key.contains("the variable [redacted]"), "{refused_key}");
+        let refused_name = refused("[providers.openai]\napi_key_env = \"NO_SUCH_KEY\"\n");
+        assert!(refused_name.contains("the variable NO_SUCH_KEY"), "{refused_name}");
     }
 
     #[test]
