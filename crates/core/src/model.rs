@@ -46,7 +46,7 @@ pub enum EffortLevel {
 /// One request to a model.
 #[derive(Debug, Clone)]
 pub struct ModelRequest {
-    /// The model id as the agent names it.
+    /// The model, as the provider calls it.
     pub model: String,
     /// The system prompt's parts, in order.
     pub system: Vec<String>,
@@ -141,9 +141,14 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
-    /// Whether nothing was counted: no request has no input, so the provider did not say.
+    /// Whether nothing was counted.
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether the input was counted: no request has none.
+    pub fn has_input(&self) -> bool {
+        self.input_tokens > 0 || self.cache_read_input_tokens > 0 || self.cache_creation_input_tokens > 0
     }
 
     /// All tokens, read and written.
@@ -221,7 +226,8 @@ pub struct ModelError {
     /// What the failed request still cost, as far as the provider said.
     #[serde(default)]
     pub usage: TokenUsage,
-    /// Whether the provider may charge more than `usage` says: its answer had begun.
+    /// Whether the provider may charge more than `usage` says: it has the request, did not refuse it, and
+    /// did not come to its end.
     #[serde(default)]
     pub billed: bool,
 }

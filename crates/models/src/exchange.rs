@@ -114,11 +114,13 @@ pub(crate) struct Exchange<'a> {
     begun: bool,
     /// Whether the provider may have counted something: it has the request and did not refuse it.
     may_cost: bool,
+    /// Whether it said anything of an answer.
+    said: bool,
 }
 
 impl<'a> Exchange<'a> {
     pub(crate) fn new(transport: &'a dyn ModelTransport, provider: &'a str, timeouts: AnswerTimeouts) -> Self {
-        Self { transport, provider, idle: timeouts.idle, begun: false, may_cost: false }
+        Self { transport, provider, idle: timeouts.idle, begun: false, may_cost: false, said: false }
     }
 
     /// Sends the request and reads the answer into `answer`.
@@ -136,7 +138,8 @@ impl<'a> Exchange<'a> {
             })?;
         events(ModelEvent::Progress);
         if !(200..300).contains(&response.status) {
-            self.may_cost = false;
+            // A gateway that gave up waiting says nothing of what its model did.
+            self.may_cost = matches!(response.status, 408 | 504 | 524);
             return Err(Failed::Refused(self.refused(response).await));
         }
         self.begun = true;
@@ -155,11 +158,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// The error with what the request cost: every failure of a request passes here. Refusals cost
-    /// nothing in whatever form they come.
+    /// nothing in whatever form they come, unless a part of the answer came before.
     pub(crate) fn costed(&self, error: ModelError, usage: TokenUsage) -> ModelError {
         use ModelErrorKind as Kind;
         let refused = matches!(error.kind, Kind::Rejected | Kind::Authentication | Kind::Billing | Kind::ContextOverflow);
-        ModelError { usage, billed: self.may_cost && !refused, ..error }
+        ModelError { usage, billed: self.may_cost && (self.said || !refused), ..error }
     }
 
     /// The ids in the provider's list of models.
@@ -179,7 +182,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn stream(
-        &self,
+        &mut self,
         response: &mut ProviderResponse,
         answer: &mut impl ReadAnswer,
         events: &mut (dyn FnMut(ModelEvent) + Send),
@@ -194,7 +197,11 @@ impl<'a> Exchange<'a> {
                 return Err(failure(ModelErrorKind::Protocol, "the model's answer is larger than this server reads"));
             }
             for data in frames.push(chunk)? {
-                answer.read_event(&data, events)?;
+                let mut tell = |event: ModelEvent| {
+                    self.said |= event != ModelEvent::Progress;
+                    events(event);
+                };
+                answer.read_event(&data, &mut tell)?;
             }
             if answer.is_ended() {
                 // The pool can reuse a connection only when it has seen the end of the body.
@@ -292,7 +299,13 @@ mod tests {
         for status in [400, 401, 429, 500, 529] {
             assert!(!billed(Canned::new(status, "application/json", "{}")).await, "{status}");
         }
+        assert!(billed(Canned::new(504, "text/html", "gateway timeout")).await);
         assert!(!billed(Canned::new(200, "text/html", "<html>")).await, "no model answers with a page");
+        let refusal = "event: error\ndata: {\"type\": \"error\", \"error\": {\"type\": \"invalid_request_error\", \"message\": \"prompt is too long\"}}\n\n";
+        assert!(!billed(Canned::new(200, "text/event-stream", refusal)).await, "refused before it said anything");
+        let said = "event: content_block_start\ndata: {\"type\": \"content_block_start\", \"index\": 0, \"content_block\": {\"type\": \"text\", \"text\": \"a part\"}}\n\n";
+        let start = "event: message_start\ndata: {\"type\": \"message_start\", \"message\": {\"id\": \"m\", \"type\": \"message\", \"role\": \"assistant\", \"model\": \"m\", \"content\": [], \"usage\": {}}}\n\n";
+        assert!(billed(Canned::new(200, "text/event-stream", format!("{start}{said}{refusal}"))).await, "refused in the middle");
         assert!(billed(Canned::new(200, "text/event-stream", "event: ping\n\n")).await, "cut");
         let mut stalled = Canned::new(200, "text/event-stream", "");
         stalled.hangs = true;

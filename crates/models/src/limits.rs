@@ -75,8 +75,8 @@ pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const GATE_PLACES: f64 = 4_096.0;
 /// Models whose state is kept.
 pub const GATES_KEPT: usize = 4_096;
-/// Requests that wait for one model.
-pub const GATE_QUEUE: usize = 10_000;
+/// Requests of one workspace that wait for one model.
+pub const GATE_QUEUE: usize = 2_000;
 /// How long a request waits for a place before another model is tried.
 pub const GATE_WAIT: Duration = Duration::from_secs(20);
 

@@ -53,18 +53,21 @@ impl Models {
             return models;
         }
         let Some(adapter) = self.adapter(provider) else { return Vec::new() };
-        let models = match timeout(LISTING_TIMEOUT, adapter.models()).await {
+        let answer = timeout(LISTING_TIMEOUT, adapter.models()).await;
+        let mut said = self.said().0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What it said before is better than nothing.
+        let before = || said.get(provider).map(|(_, models)| models.clone()).unwrap_or_default();
+        let models = match answer {
             Ok(Ok(models)) => models,
             Ok(Err(error)) => {
                 tracing::warn!(provider, %error, "a provider does not say which models it serves");
-                Vec::new()
+                before()
             }
             Err(_) => {
                 tracing::warn!(provider, "a provider does not say in time which models it serves");
-                Vec::new()
+                before()
             }
         };
-        let mut said = self.said().0.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(provider.to_owned(), (Instant::now(), models.clone()));
         models
     }

@@ -7,8 +7,9 @@ use ostler_core::cost::Price;
 use ostler_core::session::plan::TargetName;
 
 /// Prices as their vendors listed them in November 2026, in US dollars per million tokens: input,
-/// output, input from a cache, input into a cache, the same for an hour. A name that ends in `*`
-/// stands for all that begin like it; the longest that fits counts.
+/// output, input from a cache, input into a cache, the same for an hour. A name stands for itself and for
+/// its dated releases, one that ends in `*` for all that begin like it; the longest that fits counts.
+/// Where a dearer model could hide behind a beginning, there is none: what is not known has no budget.
 const LISTED: &[(&str, [f64; 5])] = &[
     ("claude-opus-*", [5.0, 25.0, 0.5, 6.25, 10.0]),
     ("claude-opus-4-0*", [15.0, 75.0, 1.5, 18.75, 30.0]),
@@ -21,22 +22,26 @@ const LISTED: &[(&str, [f64; 5])] = &[
     ("claude-haiku-*", [1.0, 5.0, 0.1, 1.25, 2.0]),
     ("claude-3-5-haiku*", [0.8, 4.0, 0.08, 1.0, 1.6]),
     ("claude-3-haiku*", [0.25, 1.25, 0.03, 0.3, 0.5]),
-    ("gpt-5*", [1.25, 10.0, 0.125, 1.25, 1.25]),
-    ("gpt-5-pro*", [15.0, 120.0, 15.0, 15.0, 15.0]),
-    ("gpt-5-mini*", [0.25, 2.0, 0.025, 0.25, 0.25]),
-    ("gpt-5-nano*", [0.05, 0.4, 0.005, 0.05, 0.05]),
-    ("gpt-4-1*", [2.0, 8.0, 0.5, 2.0, 2.0]),
-    ("gpt-4-1-mini*", [0.4, 1.6, 0.1, 0.4, 0.4]),
-    ("gpt-4-1-nano*", [0.1, 0.4, 0.025, 0.1, 0.1]),
-    ("gpt-4o*", [2.5, 10.0, 1.25, 2.5, 2.5]),
-    ("gpt-4o-mini*", [0.15, 0.6, 0.075, 0.15, 0.15]),
+    ("gpt-5", [1.25, 10.0, 0.125, 1.25, 1.25]),
+    ("gpt-5-1", [1.25, 10.0, 0.125, 1.25, 1.25]),
+    ("gpt-5-chat", [1.25, 10.0, 0.125, 1.25, 1.25]),
+    ("gpt-5-codex", [1.25, 10.0, 0.125, 1.25, 1.25]),
+    ("gpt-5-pro", [15.0, 120.0, 15.0, 15.0, 15.0]),
+    ("gpt-5-mini", [0.25, 2.0, 0.025, 0.25, 0.25]),
+    ("gpt-5-nano", [0.05, 0.4, 0.005, 0.05, 0.05]),
+    ("gpt-4-1", [2.0, 8.0, 0.5, 2.0, 2.0]),
+    ("gpt-4-1-mini", [0.4, 1.6, 0.1, 0.4, 0.4]),
+    ("gpt-4-1-nano", [0.1, 0.4, 0.025, 0.1, 0.1]),
+    ("gpt-4o", [2.5, 10.0, 1.25, 2.5, 2.5]),
+    ("gpt-4o-2024-05-13", [5.0, 15.0, 5.0, 5.0, 5.0]),
+    ("gpt-4o-mini", [0.15, 0.6, 0.075, 0.15, 0.15]),
     ("o3", [2.0, 8.0, 0.5, 2.0, 2.0]),
-    ("o3-mini*", [1.1, 4.4, 0.55, 1.1, 1.1]),
-    ("o4-mini*", [1.1, 4.4, 0.275, 1.1, 1.1]),
-    ("gemini-2-5-pro*", [2.5, 15.0, 0.25, 2.5, 4.5]),
-    ("gemini-2-5-flash*", [0.3, 2.5, 0.03, 0.3, 1.0]),
-    ("deepseek-chat*", [0.28, 0.42, 0.028, 0.28, 0.28]),
-    ("deepseek-reasoner*", [0.28, 0.42, 0.028, 0.28, 0.28]),
+    ("o3-mini", [1.1, 4.4, 0.55, 1.1, 1.1]),
+    ("o4-mini", [1.1, 4.4, 0.275, 1.1, 1.1]),
+    ("gemini-2-5-pro", [2.5, 15.0, 0.25, 2.5, 4.5]),
+    ("gemini-2-5-flash", [0.3, 2.5, 0.03, 0.3, 1.0]),
+    ("deepseek-chat", [0.28, 0.42, 0.028, 0.28, 0.28]),
+    ("deepseek-reasoner", [0.28, 0.42, 0.028, 0.28, 0.28]),
 ];
 
 /// What models cost.
@@ -67,13 +72,21 @@ pub fn price(dollars: [f64; 5]) -> Price {
 
 /// The same model has several names: with its vendor in front, and with dots in its version.
 fn listed(model: &str) -> Option<Price> {
-    let name = model.rsplit('/').next().unwrap_or(model).replace('.', "-").to_ascii_lowercase();
+    let name = model.rsplit('/').next().unwrap_or(model).replace(['.', '@'], "-").to_ascii_lowercase();
     let name = name.split(':').next().unwrap_or(&name);
     let fits = |pattern: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
-        None => name == pattern,
+        None => name.strip_prefix(pattern).is_some_and(is_release),
     };
     LISTED.iter().filter(|(pattern, _)| fits(pattern)).max_by_key(|(pattern, _)| pattern.len()).map(|(_, dollars)| price(*dollars))
+}
+
+/// Nothing, `-latest`, or a date.
+fn is_release(rest: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+    rest.is_empty()
+        || rest == "-latest"
+        || (rest.starts_with("-20") && digits(rest) == 8 && rest.chars().all(|c| c == '-' || c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -97,6 +110,12 @@ mod tests {
             ("openai/gpt-4.1-nano:free", Some(100_000)),
             ("o3", Some(2_000_000)),
             ("o33", None),
+            ("gpt-5.2-pro", None),
+            ("gpt-4o-2024-05-13", Some(5_000_000)),
+            ("gpt-4o-2024-08-06", Some(2_500_000)),
+            ("gpt-4o-realtime-preview", None),
+            ("o4-mini-deep-research", None),
+            ("claude-opus-4@20250514", Some(15_000_000)),
             ("llama3.2", None),
             ("", None),
         ];

@@ -1,7 +1,7 @@
 //! The budget that the sessions of a workspace share: who waits for it goes on when there is room
 //! again, because it was raised or because others needed less than they had set aside.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_core::cost::Cost;
@@ -69,9 +69,9 @@ impl SessionRouter {
     /// for it go on by themselves.
     pub async fn set_budget(&self, scope: &Scope, cap: Option<Cost>) -> Result<WorkspaceBudget, RuntimeError> {
         let budget = self.deps().store.set_workspace_cap(scope, cap).await?;
-        if has_room(&budget) {
-            let waiting = self.deps().store.capped_sessions(scope).await?;
-            self.go_on(scope.clone(), waiting);
+        if let Scope::Tenant(Tenant { organization, workspace, .. }) = scope {
+            self.deps().capped.note(organization, workspace);
+            self.deps().capped.room(workspace, Cost(1));
         }
         Ok(budget)
     }
@@ -93,37 +93,48 @@ impl SessionRouter {
                 () = wake.notified() => {}
             }
             for (scope, amount) in self.deps().capped.take() {
-                if let Err(error) = self.let_in(scope, amount).await {
-                    tracing::warn!(%error, "sessions that wait for budget cannot be looked for");
+                tokio::spawn(self.clone().let_in(scope, amount));
+            }
+        }
+    }
+
+    /// Lets in who waits while there is room, a few at a time, as many as there is room for judged by
+    /// what one of them needs. Each is asked once: some wait for more than this.
+    async fn let_in(self, scope: Scope, amount: Cost) {
+        let mut asked = HashSet::new();
+        loop {
+            match self.next_in(&scope, amount, &asked).await {
+                Ok(next) if next.is_empty() => return,
+                Ok(next) => {
+                    let told = next.iter().map(|session| self.ask(&scope, session, Input::SharedBudgetRaised));
+                    for (session, outcome) in next.iter().zip(futures::future::join_all(told).await) {
+                        if let Err(error) = outcome {
+                            tracing::warn!(%session, %error, "a session that waited for budget cannot go on");
+                        }
+                    }
+                    asked.extend(next);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "sessions that wait for budget cannot be looked for; trying again");
+                    tokio::select! {
+                        () = self.deps().stopping.cancelled() => return,
+                        () = tokio::time::sleep(limits::STORE_RETRY) => {}
+                    }
                 }
             }
         }
     }
 
-    /// As many as there is room for, judged by what one of them needs.
-    async fn let_in(&self, scope: Scope, amount: Cost) -> Result<(), StoreError> {
+    async fn next_in(&self, scope: &Scope, amount: Cost, asked: &HashSet<SessionId>) -> Result<Vec<SessionId>, StoreError> {
         let store = &self.deps().store;
-        let budget = store.workspace_budget(&scope).await?;
+        let budget = store.workspace_budget(scope).await?;
         if !has_room(&budget) {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let waiting = store.capped_sessions(&scope).await?;
         let room = budget.cap.map_or(u64::MAX, |cap| cap.minus(budget.spent).minus(budget.reserved).0 / amount.0.max(1));
         let count = usize::try_from(room).unwrap_or(usize::MAX).clamp(1, limits::LET_IN_AT_ONCE);
-        self.go_on(scope, waiting.into_iter().take(count).collect());
-        Ok(())
-    }
-
-    /// Tells sessions that there is room; those that wait for their own budget know better.
-    fn go_on(&self, scope: Scope, sessions: Vec<SessionId>) {
-        let router = self.clone();
-        tokio::spawn(async move {
-            for session in sessions {
-                if let Err(error) = router.ask(&scope, &session, Input::SharedBudgetRaised).await {
-                    tracing::warn!(%session, %error, "a session that waited for budget cannot go on");
-                }
-            }
-        });
+        let waiting = store.capped_sessions(scope).await?;
+        Ok(waiting.into_iter().filter(|session| !asked.contains(session)).take(count).collect())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
 use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
@@ -213,7 +214,12 @@ impl SessionRouter {
                 recoveries: 0,
             };
             match deps.store.create_session(scope, deps.epoch, &row, &batch).await {
-                Ok(()) => break row,
+                Ok(()) => {
+                    if batch.row.capped {
+                        deps.capped.room(&tenant.workspace, Cost(1));
+                    }
+                    break row;
+                }
                 Err(StoreError::CapReached) if shared_budget == SharedBudget::Open => shared_budget = SharedBudget::Reached,
                 Err(StoreError::CapNeedsPrice) if shared_budget == SharedBudget::Open => shared_budget = SharedBudget::Unpriced,
                 Err(error) => return Err(error.into()),

@@ -6,9 +6,9 @@ use crate::model::{BlockKind, ResponseBlock};
 use crate::session::record::QueuedInput;
 
 /// Tokens of a picture: providers scale pictures down until they take less.
-const IMAGE_TOKENS: u64 = 6_000;
-/// Tokens of a document that the provider fetches.
-const FETCHED_TOKENS: u64 = 100_000;
+const IMAGE_TOKENS: u64 = 20_000;
+/// Tokens of a document whose text is not seen: it is fetched by the provider, or compressed.
+const UNSEEN_TOKENS: u64 = 200_000;
 /// Base64 characters of a document per token.
 const DOCUMENT_CHARS_PER_TOKEN: usize = 2;
 /// Tokens around a message or block: roles, names, markers.
@@ -31,9 +31,9 @@ fn block(block: &ContentBlock) -> u64 {
         ContentBlock::Document { source, context, title } => {
             let around = bytes(context.as_ref().map_or(0, String::len) + title.as_ref().map_or(0, String::len));
             around.saturating_add(match source {
-                DocumentSource::Base64 { data, .. } => bytes(data.len() / DOCUMENT_CHARS_PER_TOKEN),
+                DocumentSource::Base64 { data, .. } => bytes(data.len() / DOCUMENT_CHARS_PER_TOKEN).max(UNSEEN_TOKENS),
                 DocumentSource::Text { data, .. } => bytes(data.len()),
-                DocumentSource::Url { .. } | DocumentSource::File { .. } => FETCHED_TOKENS,
+                DocumentSource::Url { .. } | DocumentSource::File { .. } => UNSEEN_TOKENS,
             })
         }
         ContentBlock::SearchResult { content, source, title, .. } => {
@@ -49,6 +49,7 @@ pub(super) fn values(values: &[serde_json::Value]) -> u64 {
     let tokens = |value: &serde_json::Value| match (value["type"].as_str(), value["text"].as_str()) {
         (Some("text"), Some(text)) => bytes(text.len()).saturating_add(FRAME_TOKENS),
         (Some("image"), _) => IMAGE_TOKENS,
+        (Some("document"), _) => bytes(value.to_string().len() / DOCUMENT_CHARS_PER_TOKEN).max(UNSEEN_TOKENS),
         _ => bytes(value.to_string().len()),
     };
     values.iter().map(tokens).fold(FRAME_TOKENS, u64::saturating_add)

@@ -28,7 +28,7 @@ pub struct ModelTarget {
 }
 
 /// The name of a model at a provider.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct TargetName {
     /// The provider, as the configuration calls it.
     pub provider: String,

@@ -30,9 +30,9 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         RecordBody::Instructed { event, content } => out.push(event, EventBody::SystemMessage { content: content.clone() }),
         RecordBody::Resumed { running } | RecordBody::Retried { running, .. } => out.running(running),
         RecordBody::Faulted { event, error } => out.error(event, error),
-        RecordBody::SetAside { event, error, events, usage } => {
+        RecordBody::SetAside { event, error, events, usage, budget } => {
             out.error(event, error);
-            out.idle(events, &StopReason::RetriesExhausted {}, None, usage, None);
+            out.idle(events, &StopReason::RetriesExhausted {}, None, usage, budget.as_ref());
         }
         RecordBody::RequestStarted { span, .. } => out.push(span, EventBody::ModelRequestStart {}),
         RecordBody::RequestAnswered { span, span_end, blocks, calls, usage, .. } => {

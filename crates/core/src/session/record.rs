@@ -99,6 +99,7 @@ pub enum RecordBody {
         /// From 1; counts tries of the same step.
         attempt: u32,
         /// Whom it asks, and for how much.
+        #[serde(default)]
         ask: Ask,
     },
     /// The model answered.
@@ -146,6 +147,7 @@ pub enum RecordBody {
         /// How long to wait, in milliseconds.
         delay_ms: u64,
         /// Who is asked then.
+        #[serde(default)]
         next: Try,
         /// Present when clients are told: the session counts as rescheduling.
         rescheduled: Option<RescheduledEvents>,
@@ -255,6 +257,9 @@ pub enum RecordBody {
         events: IdleEvents,
         /// The totals.
         usage: SessionUsage,
+        /// The budget, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetLimit>,
     },
     /// Somebody asked for a retry.
     Retried {
@@ -279,13 +284,20 @@ pub struct Try {
     pub hopeful: bool,
 }
 
+impl Default for Try {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
 impl Try {
     /// The first try of a round.
     pub const FIRST: Self = Self { target: 0, here: 1, hopeful: false };
 }
 
-/// Whom a request asks, and what is set aside for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Whom a request asks, and what is set aside for it. Requests of before there was a choice have none
+/// of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ask {
     /// Which try this is.
     #[serde(rename = "try")]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{Call, CallState, promote};
 use super::estimate;
+use super::plan::TargetName;
 use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
 use crate::cost::Cost;
 use crate::events::wire::StopReason;
@@ -52,14 +53,26 @@ pub struct State {
     pub cost: Option<Cost>,
     /// The most that it may cost.
     pub budget: Option<BudgetLimit>,
-    /// At most the tokens of the conversation so far.
+    /// At most the tokens of the conversation so far, whoever counts them.
     pub context_tokens: u64,
+    /// The same, as the model that answered last counted it.
+    pub counted: Option<Counted>,
     /// Time not idle so far, in microseconds, without the time since `running_since`.
     pub active_micros: i64,
     /// Since when it is not idle.
     pub running_since: Option<Timestamp>,
     /// Whether it died too often and waits for somebody to ask for a retry.
     pub set_aside: bool,
+}
+
+/// The size of the conversation as one model counts it. Another one may count otherwise, or be sent
+/// parts that this one was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Who counted.
+    pub by: TargetName,
+    /// What it counted, and at most the tokens that came since.
+    pub tokens: u64,
 }
 
 /// Where a session is in its turn. Each place owns what is only valid in it.
@@ -126,6 +139,7 @@ impl State {
             cost: None,
             budget: budget.clone(),
             context_tokens: 0,
+            counted: None,
             active_micros: 0,
             running_since: None,
             set_aside: false,
@@ -232,11 +246,13 @@ impl State {
                 self.steps += 1;
                 self.usage.add(usage);
                 self.charge(*cost);
-                // What the provider counted is exact: all that was sent and all that came back.
-                match usage.is_unknown() {
-                    true => self.grow(estimate::answer(blocks)),
-                    false => self.context_tokens = usage.total(),
-                }
+                let at = match &self.phase {
+                    Phase::Requesting { ask, .. } => Some(ask.at.clone()),
+                    _ => None,
+                };
+                self.grow(estimate::answer(blocks));
+                // All that was sent and all that came back, as this model counts.
+                self.counted = at.filter(|_| usage.has_input()).map(|by| Counted { by, tokens: usage.total() });
                 self.calls = calls.iter().map(Call::new).collect();
                 self.phase = Phase::Acting { paused: false };
                 self.promote();
@@ -339,6 +355,9 @@ impl State {
 
     fn grow(&mut self, tokens: u64) {
         self.context_tokens = self.context_tokens.saturating_add(tokens);
+        if let Some(counted) = &mut self.counted {
+            counted.tokens = counted.tokens.saturating_add(tokens);
+        }
     }
 
     fn charge(&mut self, cost: Option<Cost>) {

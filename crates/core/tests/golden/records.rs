@@ -160,7 +160,13 @@ super::one_of_each!(
                 budget: Some(None)
             }
         },
-        SetAside: RecordBody::SetAside { event: event(23), error: failed(), events: idle_events(), usage: usage() },
+        SetAside: RecordBody::SetAside {
+            event: event(23),
+            error: failed(),
+            events: idle_events(),
+            usage: usage(),
+            budget: Some(BudgetLimit::of_cents(250))
+        },
         Retried: RecordBody::Retried { principal: principal(), running: running() },
         Archived: RecordBody::Archived { thread: event(24), session: event(25) },
         Unknown: RecordBody::Unknown,

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::limits::BLOCK_DEPTH;
 use crate::nesting::is_within;
+use crate::origin::MARK;
 use crate::{ModelEvent, PreviewKind};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn start(index: usize, event_id: EventId, mut start: Map<String, Value>, events: &mut dyn FnMut(ModelEvent)) -> Self {
+        // A mark says who made a block, and is ours alone to put on.
+        start.remove(MARK);
         let shape = match start.get("type").and_then(Value::as_str) {
             Some("text") => Shape::Text,
             Some("thinking") => Shape::Thinking,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ostler_core::ids::SessionId;
 use tokio::time::Instant;
 
-use crate::limits::{BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, BREAKER_SESSIONS};
+use crate::limits::{BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, BREAKER_SESSIONS, GATE_WAIT};
 
 /// Closed (asked), open (left alone until a time) or trying (one request decides).
 #[derive(Debug, Default)]
@@ -22,7 +22,8 @@ pub(super) struct Breaker {
 struct Open {
     until: Instant,
     pause: Duration,
-    trying: bool,
+    /// Since when the one request is out.
+    trying: Option<Instant>,
 }
 
 impl Breaker {
@@ -30,10 +31,11 @@ impl Breaker {
     pub(super) fn admit(&mut self, now: Instant) -> Result<bool, Duration> {
         match &mut self.open {
             None => Ok(false),
-            Some(open) if open.trying => Err(open.pause.min(BREAKER_PAUSE)),
+            // An answer can take many minutes; another one may decide then.
+            Some(Open { trying: Some(since), pause, .. }) if now - *since < GATE_WAIT => Err((*pause).min(BREAKER_PAUSE)),
             Some(open) if now < open.until => Err(open.until - now),
             Some(open) => {
-                open.trying = true;
+                open.trying = Some(now);
                 Ok(true)
             }
         }
@@ -54,7 +56,7 @@ impl Breaker {
         if let Some(open) = &mut self.open {
             if probe {
                 let pause = (open.pause * 2).min(BREAKER_PAUSE_MAX);
-                *open = Open { until: now + pause, pause, trying: false };
+                *open = Open { until: now + pause, pause, trying: None };
             }
             return;
         }
@@ -63,7 +65,7 @@ impl Breaker {
             self.sessions.push(session.clone());
         }
         if self.failures >= BREAKER_FAILURES && self.sessions.len() >= BREAKER_SESSIONS {
-            self.open = Some(Open { until: now + BREAKER_PAUSE, pause: BREAKER_PAUSE, trying: false });
+            self.open = Some(Open { until: now + BREAKER_PAUSE, pause: BREAKER_PAUSE, trying: None });
         }
     }
 
@@ -72,7 +74,7 @@ impl Breaker {
         if let Some(open) = &mut self.open
             && probe
         {
-            open.trying = false;
+            open.trying = None;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Care for a model that is shared: it is left alone for a while when it keeps failing (circuit
 //! breaker), it is asked less at once when it says that it is too much (rate bucket), and who waits
-//! for it is let in by workspaces in turn. One gate for each model of each provider of the
+//! for it is let in by workspaces in turn. What one workspace brings about holds for itself. One gate for each model of each provider of the
 //! configuration, which is one endpoint with one key.
 
 mod breaker;
@@ -33,7 +33,11 @@ pub(crate) struct Gates {
 impl State {
     /// Whether forgetting it changes nothing.
     fn is_as_new(&self) -> bool {
-        self.breaker.is_as_new() && self.bucket.is_as_new()
+        self.breakers.values().all(Breaker::is_as_new) && self.bucket.is_as_new()
+    }
+
+    fn breaker(&mut self, workspace: &WorkspaceId) -> &mut Breaker {
+        self.breakers.entry(workspace.clone()).or_default()
     }
 }
 
@@ -53,7 +57,8 @@ struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    breaker: Breaker,
+    /// One for each workspace: a model that fails one of them need not fail others.
+    breakers: HashMap<WorkspaceId, Breaker>,
     bucket: Bucket,
 }
 
@@ -61,7 +66,9 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
+    workspace: WorkspaceId,
     session: SessionId,
+    since: Instant,
     /// Whether the breaker waits for how this one ends.
     probe: bool,
     told: bool,
@@ -94,18 +101,18 @@ impl Gate {
         let (probe, turn) = {
             let mut state = self.lock();
             let now = Instant::now();
-            let probe = state.breaker.admit(now).map_err(|wait| suspended(target, "it failed again and again", wait))?;
+            let probe = state.breaker(asker.workspace).admit(now).map_err(|wait| suspended(target, "it failed again and again", wait))?;
             match state.bucket.enter(asker.workspace, now) {
                 Ok(None) => return Ok(self.pass(asker, probe)),
                 Ok(Some(turn)) => (probe, turn),
                 Err(wait) => {
-                    state.breaker.forget(probe);
+                    state.breaker(asker.workspace).forget(probe);
                     return Err(suspended(target, "it said that it gets too many requests", wait));
                 }
             }
         };
         // From here on the place in the breaker is given back whatever happens.
-        let mut waiting = Waiting { gate: Arc::clone(&self), probe, turn: Some(turn) };
+        let mut waiting = Waiting { gate: Arc::clone(&self), workspace: asker.workspace.clone(), probe, turn: Some(turn) };
         self.let_in_later();
         let came = tokio::select! {
             () = cancel.cancelled() => Err(failure(ModelErrorKind::Cancelled, "given up while it waited for its turn")),
@@ -118,18 +125,25 @@ impl Gate {
     }
 
     fn pass(self: &Arc<Self>, asker: Asker<'_>, probe: bool) -> Pass {
-        Pass { gate: Arc::clone(self), session: asker.session.clone(), probe, told: false }
+        Pass {
+            gate: Arc::clone(self),
+            workspace: asker.workspace.clone(),
+            session: asker.session.clone(),
+            since: Instant::now(),
+            probe,
+            told: false,
+        }
     }
 
     /// Lets in who waits, as soon as there is a pause to end.
     fn let_in_later(self: &Arc<Self>) {
-        let Some(until) = self.lock().bucket.wake_at() else { return };
+        let Some(until) = self.lock().bucket.wake_at(Instant::now()) else { return };
         let gate = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep_until(until).await;
-            let mut state = gate.lock();
-            state.bucket.woken();
-            state.bucket.let_in(Instant::now());
+            gate.lock().bucket.let_in(Instant::now());
+            // The pause may have become longer.
+            gate.let_in_later();
         });
     }
 }
@@ -137,6 +151,7 @@ impl Gate {
 /// Someone in the queue; leaves it in order when it is given up.
 struct Waiting {
     gate: Arc<Gate>,
+    workspace: WorkspaceId,
     probe: bool,
     turn: Option<oneshot::Receiver<()>>,
 }
@@ -157,38 +172,40 @@ impl Drop for Waiting {
         turn.close();
         // The turn came in the moment in which it was given up: the next one gets it.
         if turn.try_recv().is_ok() {
-            state.bucket.leave(Instant::now());
+            state.bucket.leave(&self.workspace, Instant::now());
         }
-        state.breaker.forget(self.probe);
+        drop(turn);
+        state.bucket.give_up(&self.workspace);
+        state.breaker(&self.workspace).forget(self.probe);
     }
 }
 
 impl Pass {
     /// How it went. Refused keys, refused requests and requests that were given up say nothing of
-    /// the model's health, so that nobody can close a shared model to others with them.
+    /// the model's health.
     pub(crate) fn ended<T>(mut self, outcome: &Result<T, ModelError>) {
         self.told = true;
         let mut state = self.gate.lock();
         let now = Instant::now();
         match outcome {
             Ok(_) => {
-                state.breaker.succeeded(self.probe);
-                state.bucket.succeeded();
+                state.breaker(&self.workspace).succeeded(self.probe);
+                state.bucket.succeeded(&self.workspace);
             }
             Err(error) => match error.kind {
                 ModelErrorKind::Overloaded | ModelErrorKind::Unavailable | ModelErrorKind::Protocol => {
-                    state.breaker.failed(&self.session, self.probe, now);
+                    state.breaker(&self.workspace).failed(&self.session, self.probe, now);
                 }
                 ModelErrorKind::RateLimited => {
-                    state.breaker.forget(self.probe);
-                    state.bucket.too_many(error.retry_after_ms.map(Duration::from_millis), now);
+                    state.breaker(&self.workspace).forget(self.probe);
+                    state.bucket.too_many(&self.workspace, self.since, error.retry_after_ms.map(Duration::from_millis), now);
                 }
                 ModelErrorKind::Authentication
                 | ModelErrorKind::Billing
                 | ModelErrorKind::Rejected
                 | ModelErrorKind::ContextOverflow
                 | ModelErrorKind::Suspended
-                | ModelErrorKind::Cancelled => state.breaker.forget(self.probe),
+                | ModelErrorKind::Cancelled => state.breaker(&self.workspace).forget(self.probe),
             },
         }
     }
@@ -199,9 +216,10 @@ impl Drop for Pass {
         {
             let mut state = self.gate.lock();
             if !self.told {
-                state.breaker.forget(self.probe);
+                state.breaker(&self.workspace).forget(self.probe);
             }
-            state.bucket.leave(Instant::now());
+            state.bucket.leave(&self.workspace, Instant::now());
+            state.breakers.retain(|_, breaker| !breaker.is_as_new());
         }
         self.gate.let_in_later();
     }

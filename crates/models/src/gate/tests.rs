@@ -54,18 +54,19 @@ fn limited(retry_after_ms: u64) -> Result<(), ModelError> {
 async fn a_model_that_keeps_failing_is_left_alone_then_asked_once() {
     let house = House::new();
     house.keeps_failing().await;
-    let refused = house.enter(1, 5).await.unwrap_err();
+    let refused = house.enter(0, 5).await.unwrap_err();
     assert_eq!(refused.kind, ModelErrorKind::Suspended);
+    house.enter(1, 5).await.expect("another workspace finds out for itself").ended(&Ok(()));
     assert_eq!(refused.retry_after_ms, Some(u64::try_from(BREAKER_PAUSE.as_millis()).unwrap()));
     tokio::time::advance(BREAKER_PAUSE).await;
-    let probe = house.enter(1, 5).await.unwrap();
-    assert!(house.enter(1, 6).await.is_err(), "one request decides");
+    let probe = house.enter(0, 5).await.unwrap();
+    assert!(house.enter(0, 6).await.is_err(), "one request decides");
     probe.ended::<()>(&Err(failure(ModelErrorKind::Overloaded, "still")));
     tokio::time::advance(BREAKER_PAUSE).await;
-    assert!(house.enter(1, 5).await.is_err(), "twice as long");
+    assert!(house.enter(0, 5).await.is_err(), "twice as long");
     tokio::time::advance(BREAKER_PAUSE).await;
-    house.enter(1, 5).await.unwrap().ended(&Ok(()));
-    house.enter(1, 6).await.unwrap();
+    house.enter(0, 5).await.unwrap().ended(&Ok(()));
+    house.enter(0, 6).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,15 +92,16 @@ async fn refused_keys_and_a_single_session_never_close_a_model_to_others() {
     for _ in 0..10 * BREAKER_FAILURES {
         house.fails(0, ModelErrorKind::Unavailable).await.unwrap();
     }
+    house.enter(0, 5).await.unwrap();
     house.enter(1, 5).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_too_many_requests_everybody_waits_as_asked_and_workspaces_take_turns() {
     let house = std::sync::Arc::new(House::new());
-    let (first, other) = (house.enter(0, 0).await.unwrap(), house.enter(0, 1).await.unwrap());
+    let (first, other) = (house.enter(0, 0).await.unwrap(), house.enter(1, 1).await.unwrap());
     first.ended(&limited(3_000));
-    other.ended(&Ok(()));
+    other.ended(&limited(3_000));
     let started = Instant::now();
     let order = std::sync::Arc::new(Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
@@ -137,9 +139,9 @@ async fn who_gives_up_waiting_gives_its_place_to_the_next() {
     second.ended(&limited(0));
     // One place, and it is taken.
     house.cancel.cancel();
-    assert_eq!(house.enter(1, 2).await.unwrap_err().kind, ModelErrorKind::Cancelled);
+    assert_eq!(house.enter(0, 2).await.unwrap_err().kind, ModelErrorKind::Cancelled);
     drop(held);
-    house.enter(2, 3).await.unwrap();
+    house.enter(0, 3).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,5 +162,62 @@ async fn models_that_nobody_has_are_forgotten_and_those_in_trouble_are_not() {
         house.gates.enter(&odd, asker, &house.cancel).await.unwrap().ended(&Ok(()));
     }
     assert!(house.gates.gates.lock().unwrap().len() <= GATES_KEPT);
-    assert!(house.enter(1, 5).await.is_err(), "it is still left alone");
+    assert!(house.enter(0, 5).await.is_err(), "it is still left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_workspace_asks_too_much_holds_for_itself() {
+    let house = House::new();
+    for _ in 0..3 {
+        house.enter(0, 0).await.unwrap().ended(&limited(60_000));
+        assert_eq!(house.enter(0, 1).await.unwrap_err().kind, ModelErrorKind::Suspended);
+        let (one, two) = (house.enter(1, 2).await.unwrap(), house.enter(1, 3).await.unwrap());
+        one.ended(&Ok(()));
+        two.ended(&Ok(()));
+        tokio::time::advance(Duration::from_secs(61)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_refusals_of_one_moment_halve_the_places_once() {
+    let house = House::new();
+    let mut out = Vec::new();
+    for _ in 0..40 {
+        out.push(house.enter(0, 0).await.unwrap());
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for pass in out {
+        pass.ended(&limited(0));
+    }
+    let mut again = Vec::new();
+    for _ in 0..20 {
+        again.push(house.enter(0, 0).await.unwrap());
+    }
+    assert_eq!(house.enter(0, 0).await.unwrap_err().kind, ModelErrorKind::Suspended, "and no more than half");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_becomes_longer_ends_when_it_ends() {
+    let house = std::sync::Arc::new(House::new());
+    let (first, second) = (house.enter(0, 0).await.unwrap(), house.enter(0, 1).await.unwrap());
+    first.ended(&limited(3_000));
+    let started = Instant::now();
+    let waits = {
+        let house = std::sync::Arc::clone(&house);
+        tokio::spawn(async move { house.enter(0, 2).await.map(|_| started.elapsed().as_secs()) })
+    };
+    tokio::time::advance(Duration::from_secs(1)).await;
+    second.ended(&limited(10_000));
+    assert_eq!(waits.await.unwrap().unwrap(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_answer_does_not_keep_a_recovering_model_shut() {
+    let house = House::new();
+    house.keeps_failing().await;
+    tokio::time::advance(BREAKER_PAUSE).await;
+    let _long = house.enter(0, 0).await.unwrap();
+    tokio::time::advance(GATE_WAIT).await;
+    house.enter(0, 1).await.unwrap().ended(&Ok(()));
+    house.enter(0, 2).await.unwrap();
 }

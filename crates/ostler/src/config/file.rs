@@ -96,5 +96,13 @@ pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result
         }
         _ => return Ok(File::default()),
     };
-    toml::from_str(&text).with_context(|| format!("{} is not a valid settings file; `ostler config default` prints one", path.display()))
+    // The parser's own text repeats the line, which may hold a key.
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(0, |span| text.get(..span.start).map_or(0, |before| before.matches('\n').count()) + 1);
+        anyhow::anyhow!(
+            "{} is not a valid settings file; `ostler config default` prints one: line {line}: {}",
+            path.display(),
+            error.message()
+        )
+    })
 }

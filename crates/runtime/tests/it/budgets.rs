@@ -70,7 +70,7 @@ async fn a_budget_needs_a_price() {
     assert_eq!(tail.idle().await, "end_turn");
 }
 
-/// The bound that docs/budgets.md states: what is spent exceeds the cap by less than what one request
+/// The bound that docs/models.md states: what is spent exceeds the cap by less than what one request
 /// had set aside.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sessions_on_one_cap_stay_within_it_and_all_go_on_when_it_is_raised() {

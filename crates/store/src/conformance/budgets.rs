@@ -74,6 +74,15 @@ pub async fn a_cap_holds_under_concurrency(store: &dyn Store) {
     assert_eq!(store.workspace_budget(&home()).await, Ok(budget(Some(1_000), 0, 1_000)));
 }
 
+/// Nonsense of a provider breaks no later append.
+pub async fn absurd_amounts_are_bounded(store: &dyn Store) {
+    create(store, &row("a", 1), 0).await;
+    for seq in 0..300 {
+        store.append(1, spending("a", seq, 0, u64::MAX, amount(u64::MAX))).await.unwrap();
+    }
+    assert_eq!(store.workspace_budget(&home()).await, Ok(budget(None, 1 << 55, 1 << 55)));
+}
+
 /// What has no price is admitted only where nobody counts.
 pub async fn a_cap_needs_prices(store: &dyn Store) {
     create(store, &row("a", 1), 0).await;

@@ -34,6 +34,7 @@ macro_rules! conformance_suite {
             budgets::a_cap_admits_nothing_once_it_is_reached,
             budgets::a_cap_holds_under_concurrency,
             budgets::a_cap_needs_prices,
+            budgets::absurd_amounts_are_bounded,
             budgets::a_deleted_session_has_spent_what_it_set_aside,
             budgets::sessions_that_wait_for_budget_are_found,
             journal::an_append_must_continue_the_journal,

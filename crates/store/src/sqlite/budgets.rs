@@ -8,12 +8,13 @@ use super::convert::id;
 use super::db::Db;
 use crate::{Reserve, Spend, StoreError, WorkspaceBudget};
 
-/// Amounts beyond this are this: sums of them still fit.
+/// Amounts and sums beyond this are this: thirty-six million dollars.
 const MOST: u64 = 1 << 55;
 
 /// Charges, releases and sets aside in one statement, which changes nothing when the cap is reached.
 const SPEND: &str = "INSERT INTO budgets (workspace_id, spent, reserved) VALUES (?1, ?2, max(?3 - ?4, 0)) \
-    ON CONFLICT (workspace_id) DO UPDATE SET spent = spent + ?2, reserved = max(reserved + ?3 - ?4, 0) \
+    ON CONFLICT (workspace_id) DO UPDATE SET spent = min(spent + ?2, 36028797018963968), \
+    reserved = min(max(reserved + ?3 - ?4, 0), 36028797018963968) \
     WHERE NOT ?5 OR cap IS NULL OR spent + ?2 + reserved - ?4 < cap";
 
 const HAS_CAP: &str = "SELECT 1 FROM budgets WHERE workspace_id = ?1 AND cap IS NOT NULL";

@@ -1,5 +1,5 @@
-//! Queries of records, events and snapshots. An append is three statements whatever its size and
-//! however long the history is.
+//! Queries of records, events and snapshots. An append is three statements, one more where money or
+//! the agent changes, whatever its size and however long the history is.
 
 use std::sync::Arc;
 

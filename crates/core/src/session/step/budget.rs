@@ -7,14 +7,15 @@ use crate::events::client::ClientEvent;
 use crate::events::wire::{RetryStatus, SessionError, StopReason};
 use crate::limits;
 use crate::model::{ModelError, TokenUsage};
-use crate::session::plan::ModelTarget;
 use crate::session::record::{Ask, RecordBody, Try};
 use crate::session::state::Phase;
 
 impl Stepper<'_> {
     /// Asks the model, if there is one and the budgets allow it.
     pub(super) fn request(&mut self, attempt: u32, next: Try) {
-        let Some(target) = self.model_target(next).cloned() else {
+        // A list that got shorter begins anew.
+        let next = if (next.target as usize) < self.plan.targets.len() { next } else { Try::FIRST };
+        let Some(target) = self.plan.targets.get(next.target as usize).cloned() else {
             let message = self.plan.problem.clone().unwrap_or_else(|| "no model is configured".to_owned());
             return self.give_up(SessionError::ModelRequestFailedError { message, retry_status: RetryStatus::Exhausted {} });
         };
@@ -38,15 +39,20 @@ impl Stepper<'_> {
         self.emit(RecordBody::RequestStarted { effect, span, attempt, ask });
     }
 
-    /// A configuration that got shorter begins anew.
-    fn model_target(&self, next: Try) -> Option<&ModelTarget> {
-        self.plan.targets.get(next.target as usize).or_else(|| self.plan.targets.first())
+    /// At most the tokens of a request. What a model counted holds for itself alone, so it is used where
+    /// no other can be asked.
+    fn input_tokens(&self) -> u64 {
+        let conversation = match (self.plan.targets.as_slice(), &self.state.counted) {
+            ([only], Some(counted)) if counted.by == only.at => counted.tokens,
+            _ => self.state.context_tokens.saturating_add(self.plan.overhead_tokens),
+        };
+        conversation.saturating_add(self.grown_overhead)
     }
 
     /// The answer's limit, lowered to what the session's budget affords but not below a useful
     /// minimum, and the most that the request costs with it.
     fn reservation(&self, price: &Price) -> (u32, Option<Cost>) {
-        let input = self.plan.overhead_tokens.saturating_add(self.state.context_tokens);
+        let input = self.input_tokens();
         let max_tokens = match self.state.cap() {
             None => self.plan.max_tokens,
             Some(cap) => {
@@ -62,13 +68,14 @@ impl Stepper<'_> {
     pub(super) fn cost_of_answer(&self, ask: &Ask, usage: &TokenUsage) -> Option<Cost> {
         let reserved = ask.reserved?;
         match self.price(ask) {
-            Some(price) if !usage.is_unknown() => Some(price.cost(usage)),
+            Some(price) if usage.has_input() => Some(price.cost(usage)),
+            // A server that counts its answers only.
+            Some(price) if !usage.is_unknown() => Some(price.cost(usage).plus(price.most(self.input_tokens(), 0))),
             _ => Some(reserved),
         }
     }
 
-    /// What a failure costs: all that was set aside if its answer had begun, because nobody says what
-    /// the provider counts for it.
+    /// What a failure costs: all that was set aside where nobody says what the provider counts for it.
     pub(super) fn cost_of_failure(&self, ask: &Ask, error: &ModelError) -> Option<Cost> {
         let reserved = ask.reserved?;
         let counted = self.price(ask).map_or(Cost::ZERO, |price| price.cost(&error.usage));

@@ -210,6 +210,9 @@ impl Stepper<'_> {
             cost: self.state.cost.unwrap_or_default(),
         })?;
         let moves_budget = change.budget.is_some();
+        if let Some(agent) = &change.agent {
+            self.grown_overhead = serde_json::to_string(agent).map_or(0, |text| u64::try_from(text.len()).unwrap_or(u64::MAX));
+        }
         if change != crate::resources::session::SessionChange::default() {
             let event = self.event_id();
             self.emit(RecordBody::Updated { event, change });
@@ -250,12 +253,21 @@ impl Stepper<'_> {
         let message = format!(
             "the session failed {deaths} times in a row without getting on and was set aside; an administrator can let it go on with a retry"
         );
-        let (event, events, usage) = (self.event_id(), self.idle_events(), self.usage());
+        // Nobody waits for its request any more, and what was set aside for it is free again.
+        self.fail_request(ModelError {
+            kind: ModelErrorKind::Unavailable,
+            message: "the request was lost when the session failed".to_owned(),
+            retry_after_ms: None,
+            usage: TokenUsage::default(),
+            billed: true,
+        });
+        let (event, events, usage, budget) = (self.event_id(), self.idle_events(), self.usage(), self.state.budget.clone());
         self.emit(RecordBody::SetAside {
             event,
             error: SessionError::UnknownError { message, retry_status: RetryStatus::Exhausted {} },
             events,
             usage,
+            budget,
         });
     }
 

@@ -217,12 +217,23 @@ struct Stepper<'a> {
     at: Timestamp,
     plan: &'a ModelPlan,
     shared_budget: SharedBudget,
+    /// At most the tokens that system prompt and tools grew by in this step, which the plan does not know.
+    grown_overhead: u64,
 }
 
 impl<'a> Stepper<'a> {
     fn new(state: State, now: Now<'a>) -> Self {
         let ids = IdSource::new(now.at.millis(), now.seed);
-        Self { state, records: Vec::new(), echo: Vec::new(), ids, at: now.at, plan: now.plan, shared_budget: now.shared_budget }
+        Self {
+            state,
+            records: Vec::new(),
+            echo: Vec::new(),
+            ids,
+            at: now.at,
+            plan: now.plan,
+            shared_budget: now.shared_budget,
+            grown_overhead: 0,
+        }
     }
 
     /// Writes a record and folds it in at once, so that what follows decides in the new state.

@@ -27,7 +27,7 @@ fn to_cents(cents: u64) -> Input {
 }
 
 fn uses(output_tokens: u64) -> TokenUsage {
-    TokenUsage { output_tokens, ..TokenUsage::default() }
+    TokenUsage { input_tokens: 1, output_tokens, ..TokenUsage::default() }
 }
 
 fn lookup() -> Vec<(BlockKind, Value)> {
@@ -50,7 +50,7 @@ fn at_the_cap_the_next_request_waits_for_budget() {
     story.send(json!([result]));
     assert_eq!(story.told(), "user.custom_tool_result running capped");
     assert_eq!(story.started(), "");
-    assert_eq!(story.state.cost, Some(Cost::from_cents(6)));
+    assert_eq!(story.state.cost.unwrap().cents(), 6);
     assert!(!story.state.is_unfinished(), "a restart leaves it alone");
 }
 
@@ -95,7 +95,7 @@ fn a_raised_or_removed_budget_lets_the_turn_go_on() {
 fn a_budget_is_raised_above_what_was_spent_and_never_added() {
     let mut story = over_the_cap();
     assert!(story.refuses(to_cents(6)).contains("budget_not_raised"));
-    assert!(story.refuses(to_cents(3)).contains("0.060000000"));
+    assert!(story.refuses(to_cents(3)).contains("0.060001"));
     story.happens(to_cents(100)).happens(to_cents(50)).happens(update(Value::Null)).happens(update(Value::Null));
     assert!(story.refuses(to_cents(100)).contains("budget_create_only"));
     assert!(Story::new().refuses(to_cents(100)).contains("budget_create_only"));
@@ -186,4 +186,38 @@ fn the_totals_carry_cost_and_budget() {
     });
     let (cost, budget) = idled.unwrap();
     assert_eq!((cost.unwrap().amount.as_str(), budget), ("6", Some(BudgetLimit::of_cents(5))));
+}
+
+#[test]
+fn a_server_that_counts_its_answers_only_is_charged_its_input_too() {
+    let mut story = with_cents(100);
+    story.message("a message of some length");
+    story.answers_with(vec![super::story::text("x")], ModelStop::EndTurn, TokenUsage { output_tokens: 5_000, ..TokenUsage::default() });
+    assert!(story.state.cost.unwrap() > Cost::from_cents(1));
+    assert!(story.state.cost.unwrap() < Cost::from_cents(2));
+}
+
+#[test]
+fn what_one_model_counted_does_not_bound_what_another_counts() {
+    let long = "x".repeat(50_000);
+    let reserved = |models: u64| {
+        let mut story = Story::made(json!({}), plan(models), None);
+        story.message(&long).says("short");
+        story.message("more").state.reserved().unwrap()
+    };
+    // One model said that it was 15 tokens; with two, nobody knows for the other.
+    assert!(reserved(1) < Cost(10_000 * 2_000 + 1_000 * 1_000));
+    assert!(reserved(2) > Cost(10_000 * 4_000 + 50_000 * 2_000));
+}
+
+#[test]
+fn tools_that_come_with_a_higher_budget_are_reserved_for() {
+    let mut story = over_the_cap();
+    let result = story.result(0);
+    story.send(json!([result]));
+    let big = json!([{"type": "custom", "name": "big", "description": "d".repeat(9_000), "input_schema": {"type": "object"}}]);
+    let update = json!({"budget": BudgetLimit::of_cents(500), "agent": {"tools": big}});
+    story.happens(Input::Update(Box::new(serde_json::from_value(update).unwrap())));
+    let whole_answer = Cost(10_000 * 2_000);
+    assert!(story.state.reserved().unwrap() > whole_answer.plus(Cost(9_000 * 1_000)));
 }

@@ -65,12 +65,12 @@ fn archiving_loses_no_message_and_leaves_no_call_open() {
 fn a_session_that_was_set_aside_goes_on_where_it_was() {
     let mut story = Story::new();
     story.message("hi").told();
-    assert_eq!(story.happens(Input::SetAside { deaths: 3 }).told(), "error exhausted");
+    assert_eq!(story.happens(Input::SetAside { deaths: 3 }).told(), "!] error exhausted");
     assert_eq!((story.started(), story.state.is_unfinished()), (String::new(), false));
     assert!(story.refuses(Story::request(json!([message("x")]))).contains("retry"));
     assert_eq!(story.recovers().told(), "");
     assert_eq!(story.happens(Input::SetAside { deaths: 3 }).told(), "");
-    assert_eq!(story.happens(retry()).told(), "running !] [");
+    assert_eq!(story.happens(retry()).told(), "running [");
     assert_eq!(story.started(), "model:1");
     assert!(story.refuses(retry()).contains("nothing to retry"));
 }
@@ -117,5 +117,6 @@ fn a_session_that_was_set_aside_can_be_archived() {
 
     let mut asking = Story::new();
     asking.message("hi").happens(Input::SetAside { deaths: 3 }).told();
-    assert_eq!(asking.happens(Input::Archive).told(), "!] terminated");
+    assert_eq!(asking.happens(Input::Archive).told(), "terminated");
+    assert_eq!(asking.state.reserved(), None);
 }
