@@ -191,7 +191,6 @@ pub(crate) struct CommonArgs {
     pub(crate) log: Option<String>,
 }
 
-/// What `serve` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigShowArgs {
     #[command(flatten)]

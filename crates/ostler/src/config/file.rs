@@ -102,7 +102,35 @@ pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result
         anyhow::anyhow!(
             "{} is not a valid settings file; `ostler config default` prints one: line {line}: {}",
             path.display(),
-            error.message()
+            without_value(error.message())
         )
     })
+}
+
+/// A message of the parser without the value that it complains of.
+fn without_value(message: &str) -> String {
+    let about_value =
+        ["invalid type", "invalid value", "invalid length", "unknown variant"].into_iter().find(|start| message.starts_with(start));
+    match about_value {
+        Some(what) => message.rfind(", expected").map_or(what.to_owned(), |at| format!("{what}{}", message.get(at..).unwrap_or_default())),
+        None => message.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_parser_says_comes_without_values() {
+        let table = [
+            ("invalid type: string \"sk-secret, expected\", expected u32", "invalid type, expected u32"),
+            ("invalid value: integer `7`", "invalid value"),
+            ("unknown variant `sk-secret`, expected `anthropic` or `openai`", "unknown variant, expected `anthropic` or `openai`"),
+            ("unknown field `lissten`, expected `listen`", "unknown field `lissten`, expected `listen`"),
+        ];
+        for (said, told) in table {
+            assert_eq!(without_value(said), told);
+        }
+    }
 }
