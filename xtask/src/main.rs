@@ -1,5 +1,6 @@
-//! Tasks of this workspace: `cargo xtask setup | test [SUITE..] | tidy`.
+//! Tasks of this workspace: `cargo xtask setup | test [SUITE..] | tidy | bench`.
 
+mod bench;
 mod run;
 mod setup;
 mod suites;
@@ -12,6 +13,9 @@ cargo xtask setup            install what the tests need (Debian packages when r
 cargo xtask test             install it and run every suite
 cargo xtask test SUITE..     run these suites only
 cargo xtask tidy             check the shape of the workspace
+cargo xtask bench [ROW..] [--quick] [--json FILE] [--profile debug|release|dist|profiling]
+                             measure the real binary; see docs/benchmarks.md
+cargo xtask bench ratios     check the ratios that hold on any machine
 
 Suites:";
 
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         ["test"] => setup::all().and_then(|()| suites::selected(&[])),
         ["test", suites @ ..] => suites::selected(suites),
         ["tidy"] => tidy::check(),
+        ["bench", words @ ..] => bench::main(words),
         _ => {
             run::say(HELP);
             for suite in suites::SUITES {

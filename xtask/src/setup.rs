@@ -1,5 +1,6 @@
 //! What the tests need beyond Rust: a few Debian packages, a Python environment with the official
-//! SDK below `target/`, cargo-deny among cargo's programs.
+//! SDK, the node packages of the TypeScript examples and the linters of the API's description below
+//! `target/`, cargo-deny among cargo's programs.
 
 use std::path::PathBuf;
 
@@ -8,8 +9,16 @@ use anyhow::{Context, bail};
 use crate::run::{output, program, root, run, say};
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 6] =
-    [("bash", "bash"), ("script", "bsdutils"), ("python3", "python3"), ("curl", "curl"), ("git", "git"), ("cc", "build-essential")];
+const PROGRAMS: [(&str, &str); 8] = [
+    ("bash", "bash"),
+    ("script", "bsdutils"),
+    ("python3", "python3"),
+    ("curl", "curl"),
+    ("git", "git"),
+    ("cc", "build-essential"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
 
 /// The Python packages that black-box tests use.
 const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];
@@ -19,6 +28,9 @@ const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];
 const SERVERS: [&str; 6] =
     ["anthropic==2.11.0", "pytest==8.4.2", "gguf==0.19.0", "numpy==2.4.6", "llama-cpp-python[server]==0.3.36", "litellm[proxy]==1.106.2"];
 
+/// What generates requests from the description of the API.
+const OPENAPI: [&str; 1] = ["schemathesis==4.32.5"];
+
 /// The version of cargo-deny that the checked-in `deny.toml` is written for.
 const DENY: &str = "0.20.2";
 
@@ -26,7 +38,10 @@ const DENY: &str = "0.20.2";
 pub(crate) fn all() -> anyhow::Result<()> {
     packages()?;
     venv("venv", &PYTHON)?;
+    node()?;
     venv("servers", &SERVERS)?;
+    venv("openapi", &OPENAPI)?;
+    linters()?;
     deny()
 }
 
@@ -87,6 +102,82 @@ fn venv(name: &str, packages: &[&str]) -> anyhow::Result<()> {
     install.env("CMAKE_ARGS", "-DGGML_NATIVE=OFF");
     run(install)?;
     std::fs::write(&stamp, wanted).context("writing the stamp of the Python environment")
+}
+
+/// The folder whose package.json and lock file say which node packages there are.
+const TYPESCRIPT: &str = "examples/typescript";
+
+/// Fails when the node packages are not installed as the lock file wants them.
+pub(crate) fn check_node() -> anyhow::Result<()> {
+    if !node_is_installed()? {
+        bail!("the node packages in target/node are missing or old; `cargo xtask setup` installs them");
+    }
+    Ok(())
+}
+
+fn node_is_installed() -> anyhow::Result<bool> {
+    let wanted = node_lock()?;
+    Ok(std::fs::read_to_string(root().join("target/node/installed")).is_ok_and(|text| text == wanted))
+}
+
+fn node_lock() -> anyhow::Result<String> {
+    std::fs::read_to_string(root().join(TYPESCRIPT).join("package-lock.json")).context("reading the lock file of the TypeScript examples")
+}
+
+fn node() -> anyhow::Result<()> {
+    if node_is_installed()? {
+        return Ok(());
+    }
+    let place = root().join("target/node");
+    std::fs::create_dir_all(&place).context("making target/node")?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(root().join(TYPESCRIPT).join(name), place.join(name)).with_context(|| format!("copying {name} to target/node"))?;
+    }
+    say("installing target/node");
+    let mut install = program("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    install.current_dir(&place);
+    run(install)?;
+    std::fs::write(place.join("installed"), node_lock()?).context("writing the stamp of the node packages")
+}
+
+/// The folder whose package.json and lock file say which linters of the API's description there are;
+/// their versions are those that run on Debian's Node.js 18.
+const LINTERS: &str = "tests/openapi";
+
+/// A linter of the API's description.
+///
+/// # Errors
+/// When it is not installed as the lock file wants it.
+pub(crate) fn linter(name: &str) -> anyhow::Result<PathBuf> {
+    if !linters_are_installed()? {
+        bail!("the linters in target/linters are missing or old; `cargo xtask setup` installs them");
+    }
+    Ok(root().join("target/linters/node_modules/.bin").join(name))
+}
+
+fn linters_are_installed() -> anyhow::Result<bool> {
+    let wanted = linters_lock()?;
+    Ok(std::fs::read_to_string(root().join("target/linters/installed")).is_ok_and(|text| text == wanted))
+}
+
+fn linters_lock() -> anyhow::Result<String> {
+    std::fs::read_to_string(root().join(LINTERS).join("package-lock.json")).context("reading the lock file of the linters")
+}
+
+fn linters() -> anyhow::Result<()> {
+    if linters_are_installed()? {
+        return Ok(());
+    }
+    let place = root().join("target/linters");
+    std::fs::create_dir_all(&place).context("making target/linters")?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(root().join(LINTERS).join(name), place.join(name)).with_context(|| format!("copying {name} to target/linters"))?;
+    }
+    say("installing target/linters");
+    let mut install = program("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
+    install.current_dir(&place);
+    run(install)?;
+    std::fs::write(place.join("installed"), linters_lock()?).context("writing the stamp of the linters")
 }
 
 fn deny() -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::run::{output, program, root, run, say};
-use crate::{setup, tidy};
+use crate::{bench, setup, tidy};
 
 /// One suite.
 pub(crate) struct Suite {
@@ -15,7 +15,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const SUITES: [Suite; 9] = [
+pub(crate) const SUITES: [Suite; 12] = [
     Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
     Suite { name: "fmt", about: "formatting", run: fmt },
     Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
@@ -23,7 +23,10 @@ pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
     Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
+    Suite { name: "ratios", about: "costs of a turn against the floor of this machine, and how they grow", run: bench::ratios },
     Suite { name: "sdk", about: "the official Python SDK against the real binary, on both dialects of models", run: sdk },
+    Suite { name: "examples", about: "every example as a user runs it: Python, TypeScript, curl", run: examples },
+    Suite { name: "openapi", about: "the description linted, and generated requests against the real binary", run: openapi },
     Suite { name: "servers", about: "sessions against llama.cpp and LiteLLM", run: servers },
 ];
 
@@ -96,8 +99,31 @@ fn sdk() -> anyhow::Result<()> {
     pytest("venv", "tests/sdk")
 }
 
+fn examples() -> anyhow::Result<()> {
+    setup::check_node()?;
+    pytest("venv", "tests/examples")
+}
+
 fn servers() -> anyhow::Result<()> {
     pytest("servers", "tests/servers")
+}
+
+/// `OSTLER_OPENAPI_CASES=10000` generates that many requests instead of the usual 2,000.
+fn openapi() -> anyhow::Result<()> {
+    const DESCRIPTION: &str = "crates/server/openapi.json";
+    let (spectral, redocly) = (setup::linter("spectral")?, setup::linter("redocly")?);
+    run(program(
+        &spectral.to_string_lossy(),
+        &["lint", "--quiet", "--fail-severity", "warn", "--ruleset", "tests/openapi/spectral.yaml", DESCRIPTION],
+    ))?;
+    let mut lint =
+        program(&redocly.to_string_lossy(), &["lint", "--config", "tests/openapi/redocly.yaml", "--max-problems", "1000", DESCRIPTION]);
+    // It is a check of a file and asks nobody.
+    lint.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+    run(lint)?;
+    let python = setup::python_of("openapi")?;
+    run(program("cargo", &["build", "--quiet", "-p", "ostler", "-p", "ostler-testkit"]))?;
+    run(program(&python.to_string_lossy(), &["tests/openapi/run.py"]))
 }
 
 fn pytest(environment: &str, tests: &str) -> anyhow::Result<()> {

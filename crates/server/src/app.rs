@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::api::Api;
 use crate::config::AppState;
 use crate::error::ApiError;
-use crate::routes::unbuilt;
+use crate::routes::{docs, unbuilt};
 use crate::{auth, host, openapi, request_id};
 
 /// Paths that anybody may read, under any host name.
@@ -26,7 +26,7 @@ pub(crate) fn is_probe(path: &str) -> bool {
 }
 
 pub(crate) fn is_open(path: &str) -> bool {
-    is_probe(path) || path == OPENAPI
+    is_probe(path) || path == OPENAPI || docs::PATHS.contains(&path)
 }
 
 /// The whole API as a service. [`crate::serve`] is the way to run it on a socket.
@@ -37,6 +37,7 @@ pub fn app(state: AppState) -> Router {
 pub(crate) fn router(api: Api) -> Router {
     let (routes, _) = openapi::routes().split_for_parts();
     routes
+        .merge(docs::routes())
         .fallback(unbuilt::fallback)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), auth::authenticate))

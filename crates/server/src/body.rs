@@ -67,6 +67,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Refusal::invalid("the request body is empty; send a JSON object").into());
     }
+    // Otherwise a list with the fields in order would be taken for an object.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Refusal::invalid("request body: must be a JSON object, not a list").into());
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -110,7 +114,8 @@ mod tests {
             ("{\"name\": \"n\", \"inner\": [{\"count\": 1}, {\"count\": \"x\"}]}", "inner[1].count: invalid type"),
             ("{\"name\": \"n\"}", "missing field `inner`"),
             ("{\"name\": \"n\", \"inner\": []} x", "trailing"),
-            ("[]", "request body: "),
+            ("[]", "request body: must be a JSON object"),
+            (" [\"n\", []]", "request body: must be a JSON object"),
         ];
         for (text, expected) in table {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err();

@@ -4,9 +4,11 @@
 
 mod api;
 mod app;
+mod asset;
 mod auth;
 mod body;
 mod config;
+mod docs;
 mod documents;
 mod error;
 mod host;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::run::{output, program};
 
 /// A crate, its layer's allowed crates of ours. Edges point downwards only.
-const TABLE: [(&str, &[&str]); 9] = [
+const TABLE: [(&str, &[&str]); 10] = [
     ("ostler-core", &[]),
     ("ostler-store", &["ostler-core"]),
     ("ostler-models", &["ostler-core"]),
@@ -15,6 +15,7 @@ const TABLE: [(&str, &[&str]); 9] = [
     ("ostler-server", &["ostler-core", "ostler-store", "ostler-runtime"]),
     ("ostler", &["ostler-core", "ostler-store", "ostler-models", "ostler-sandbox", "ostler-runtime", "ostler-server"]),
     ("ostler-testkit", &["ostler-core"]),
+    ("ostler-bench", &["ostler-core", "ostler-sandbox"]),
     ("xtask", &[]),
 ];
 

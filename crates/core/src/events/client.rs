@@ -17,6 +17,7 @@ pub enum ClientEvent {
     #[serde(rename = "user.message")]
     UserMessage {
         /// Text, pictures, documents.
+        #[schema(min_items = 1)]
         content: Vec<ContentBlock>,
     },
     /// Ends the running turn.
@@ -77,6 +78,7 @@ pub enum ClientEvent {
     #[serde(rename = "system.message")]
     SystemMessage {
         /// Text.
+        #[schema(min_items = 1)]
         content: Vec<ContentBlock>,
     },
 }

@@ -9,7 +9,7 @@ use super::content::ContentBlock;
 use crate::ids::{EventId, ThreadId};
 use crate::model::TokenUsage;
 use crate::resources::budget::BudgetLimit;
-use crate::resources::metadata::Metadata;
+use crate::resources::metadata::{Metadata, MetadataSchema};
 use crate::resources::session::{SessionAgent, SessionUsage};
 use crate::time::Timestamp;
 
@@ -139,6 +139,7 @@ pub enum EventBody {
         agent: Option<Box<SessionAgent>>,
         /// The metadata, whole.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<MetadataSchema>)]
         metadata: Option<Metadata>,
         /// The title.
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::resources::patch::field")]

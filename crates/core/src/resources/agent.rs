@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
+use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
 use super::tools::{self, Tool, ToolParams};
 use crate::error::{Refusal, check_chars, check_count};
@@ -148,13 +148,14 @@ pub struct AgentCreateParams {
     pub description: Option<String>,
     /// As whom it acts; only the default is supported.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ExecutionIdentity>)]
     pub execution_identity: Option<Value>,
     /// MCP servers.
     #[serde(default)]
     pub mcp_servers: Option<Vec<McpServer>>,
     /// Key-value pairs.
     #[serde(default)]
+    #[schema(value_type = Option<MetadataSchema>)]
     pub metadata: Option<Metadata>,
     /// Not built yet; must be null.
     #[serde(default)]
@@ -189,7 +190,7 @@ pub struct AgentUpdateParams {
     pub description: Option<Option<String>>,
     /// Only the default is supported.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ExecutionIdentity>)]
     pub execution_identity: Option<Value>,
     /// Replaces the servers; null clears.
     #[serde(default, deserialize_with = "patch::field")]
@@ -197,7 +198,7 @@ pub struct AgentUpdateParams {
     pub mcp_servers: Option<Option<Vec<McpServer>>>,
     /// Merged by key; null deletes a key.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataPatchSchema>)]
     pub metadata: Option<MetadataPatch>,
     /// Not built yet; must be null.
     #[serde(default)]
@@ -230,6 +231,7 @@ pub struct AgentBody {
     /// MCP servers.
     pub mcp_servers: Vec<McpServer>,
     /// Key-value pairs.
+    #[schema(value_type = MetadataSchema)]
     pub metadata: Metadata,
     /// The model.
     pub model: ModelConfig,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
+use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
 use super::tools::is_public_hostname;
 use crate::error::{Refusal, check_chars, check_count};
@@ -22,6 +22,7 @@ pub struct EnvironmentCreateParams {
     pub description: Option<String>,
     /// Key-value pairs.
     #[serde(default)]
+    #[schema(value_type = Option<MetadataSchema>)]
     pub metadata: Option<Metadata>,
     /// Who may use it; kept, not interpreted.
     #[serde(default)]
@@ -43,7 +44,7 @@ pub struct EnvironmentUpdateParams {
     pub description: Option<Option<String>>,
     /// Merged by key; null or an empty value deletes a key.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataPatchSchema>)]
     pub metadata: Option<MetadataPatch>,
     /// Who may use it.
     #[serde(default)]
@@ -189,6 +190,7 @@ pub struct EnvironmentBody {
     /// A description for people.
     pub description: Option<String>,
     /// Key-value pairs.
+    #[schema(value_type = MetadataSchema)]
     pub metadata: Metadata,
     /// A name for people.
     pub name: String,

@@ -1,6 +1,11 @@
 //! The free key-value pairs that clients attach to resources.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{Refusal, check_chars};
 use crate::limits;
@@ -9,6 +14,46 @@ use crate::limits;
 pub type Metadata = BTreeMap<String, String>;
 /// Changes to them: null deletes a key.
 pub type MetadataPatch = BTreeMap<String, Option<String>>;
+
+/// How [`Metadata`] is described to clients; never made.
+#[derive(Debug)]
+pub enum MetadataSchema {}
+
+/// How [`MetadataPatch`] is described to clients; never made.
+#[derive(Debug)]
+pub enum MetadataPatchSchema {}
+
+impl PartialSchema for MetadataSchema {
+    fn schema() -> RefOr<Schema> {
+        let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(limits::METADATA_KEY_CHARS));
+        let pairs = described(Type::String.into()).property_names(Some(key)).max_properties(Some(limits::METADATA_PAIRS));
+        pairs.description(Some("Key-value pairs.")).into()
+    }
+}
+
+impl ToSchema for MetadataSchema {
+    fn name() -> Cow<'static, str> {
+        "Metadata".into()
+    }
+}
+
+impl PartialSchema for MetadataPatchSchema {
+    fn schema() -> RefOr<Schema> {
+        let pairs = described(SchemaType::from_iter([Type::String, Type::Null]));
+        pairs.description(Some("Changes to key-value pairs, merged by key: null deletes a key.")).into()
+    }
+}
+
+impl ToSchema for MetadataPatchSchema {
+    fn name() -> Cow<'static, str> {
+        "MetadataPatch".into()
+    }
+}
+
+fn described(value: SchemaType) -> ObjectBuilder {
+    let value = ObjectBuilder::new().schema_type(value).max_length(Some(limits::METADATA_VALUE_CHARS));
+    ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(value))
+}
 
 /// Refuses metadata beyond the limits, with the code `invalid_metadata`.
 pub fn check(metadata: &Metadata) -> Result<(), Refusal> {

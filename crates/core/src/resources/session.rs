@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::agent::{AgentBody, ExecutionIdentity, McpServer, ModelConfig, ModelParams, replace_tools, resolve_model};
 use super::budget::{BudgetLimit, MonetaryAmount};
-use super::metadata::{self, EmptyValue, Metadata, MetadataPatch};
+use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
 use super::tools::{Tool, ToolParams};
 use crate::cost::Cost;
@@ -32,6 +32,7 @@ pub struct SessionCreateParams {
     pub initial_events: Option<Vec<Value>>,
     /// Key-value pairs.
     #[serde(default)]
+    #[schema(value_type = Option<MetadataSchema>)]
     pub metadata: Option<Metadata>,
     /// Not built yet; must be empty.
     #[serde(default)]
@@ -234,7 +235,7 @@ pub struct SessionUpdateParams {
     pub budget: Option<Option<BudgetLimit>>,
     /// Merged by key; null deletes a key.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataPatchSchema>)]
     pub metadata: Option<MetadataPatch>,
     /// Replaces the title; null clears.
     #[serde(default, deserialize_with = "patch::field")]
@@ -413,6 +414,7 @@ pub struct Session {
     /// Its environment.
     pub environment_id: EnvironmentId,
     /// Key-value pairs.
+    #[schema(value_type = MetadataSchema)]
     pub metadata: Metadata,
     /// Always empty until outcomes are built.
     #[schema(value_type = Vec<Object>)]

@@ -66,17 +66,22 @@ impl Resource for AgentBody {
 }
 
 /// Creates an agent.
+///
+/// Stores version 1 of a definition of model, prompt and tools. `skills`, `multiagent` and other execution
+/// identities than `service_account` are refused with 400: they are not built yet.
 #[utoipa::path(post, path = "/v1/agents", operation_id = "create_agent", tag = "agents", request_body = AgentCreateParams, responses((status = 200, body = Agent)))]
 async fn create(State(api): State<Api>, caller: Caller, JsonBody(params, _room): JsonBody<AgentCreateParams>) -> ApiResult<Json<Agent>> {
     Ok(Json(documents::create(&api, &caller, AgentBody::create(params)?).await?))
 }
 
 /// Lists agents, newest first.
+///
+/// Each agent in its latest version. Send `next_page` as `page` for more, with the same filters.
 #[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents",
     params(
         ("created_at[gte]" = Option<Timestamp>, Query, description = "Created at or after; also gt, lte and lt."),
         ("include_archived" = Option<bool>, Query, description = "Archived ones as well."),
-        ("limit" = Option<u32>, Query, description = "1 to 100; 20 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 100; 20 when left out.", minimum = 1, maximum = 100),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<Agent>)))]
@@ -85,6 +90,8 @@ async fn list(State(api): State<Api>, caller: Caller, params: Params) -> ApiResu
 }
 
 /// Reads an agent, as it is or in a version.
+///
+/// Every version stays readable, also after the agent was archived.
 #[utoipa::path(get, path = "/v1/agents/{agent_id}", operation_id = "read_agent", tag = "agents",
     params(("agent_id" = AgentId, Path, description = "The agent."), ("version" = Option<u64>, Query, description = "The latest when left out.")),
     responses((status = 200, body = Agent)))]
@@ -94,6 +101,9 @@ async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<AgentId>, param
 }
 
 /// Changes an agent, which makes a new version if it changes anything.
+///
+/// Fields that are left out stay. With `version`, another current version is answered with 409; without, the
+/// last update wins. Sessions that exist keep the version that they were made with.
 #[utoipa::path(post, path = "/v1/agents/{agent_id}", operation_id = "update_agent", tag = "agents",
     params(("agent_id" = AgentId, Path, description = "The agent.")), request_body = AgentUpdateParams, responses((status = 200, body = Agent)))]
 async fn update(
@@ -106,7 +116,9 @@ async fn update(
     Ok(Json(documents::update(&api, &caller, &id, params.version, change).await?))
 }
 
-/// Archives an agent, for good. Its sessions go on.
+/// Archives an agent, for good.
+///
+/// Its sessions go on; new ones cannot be made from it. Archiving it again changes nothing.
 #[utoipa::path(post, path = "/v1/agents/{agent_id}/archive", operation_id = "archive_agent", tag = "agents",
     params(("agent_id" = AgentId, Path, description = "The agent.")), responses((status = 200, body = Agent)))]
 async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<AgentId>) -> ApiResult<Json<Agent>> {
@@ -114,10 +126,12 @@ async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<AgentId>) ->
 }
 
 /// Lists the versions of an agent, newest first.
+///
+/// `archived_at` is that of the agent, in all its versions.
 #[utoipa::path(get, path = "/v1/agents/{agent_id}/versions", operation_id = "list_agent_versions", tag = "agents",
     params(
         ("agent_id" = AgentId, Path, description = "The agent."),
-        ("limit" = Option<u32>, Query, description = "1 to 100; 20 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 100; 20 when left out.", minimum = 1, maximum = 100),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<Agent>)))]

@@ -59,6 +59,8 @@ struct CreatedApiKey {
 }
 
 /// Makes a key for the caller's workspace.
+///
+/// The answer has the key itself, once: only its hash is stored. An extension.
 #[utoipa::path(post, path = "/v1/x/api_keys", operation_id = "create_api_key", tag = "platform", request_body = ApiKeyCreateParams, responses((status = 200, body = CreatedApiKey)))]
 async fn create(
     State(api): State<Api>,
@@ -80,7 +82,9 @@ async fn create(
     Ok(Json(CreatedApiKey { secret: secret.text().to_owned(), key }))
 }
 
-/// Lists the keys of the caller's workspace, newest first, revoked ones included.
+/// Lists the keys of the caller's workspace, newest first.
+///
+/// All on one page, revoked ones included; without the keys themselves. An extension.
 #[utoipa::path(get, path = "/v1/x/api_keys", operation_id = "list_api_keys", tag = "platform", responses((status = 200, body = ListPage<ApiKey>)))]
 async fn list(State(api): State<Api>, caller: Caller) -> ApiResult<Json<ListPage<ApiKey>>> {
     let keys = api.state.store.api_keys(&caller.scope).await?;
@@ -91,7 +95,9 @@ fn wire(key: ostler_store::ApiKey) -> ApiKey {
     ApiKey { id: key.id, kind: "api_key", name: key.name, created_at: key.created_at, revoked_at: key.revoked_at }
 }
 
-/// Revokes a key, for good. Requests with it are refused at once; its streams end.
+/// Revokes a key, for good.
+///
+/// Requests with it are refused at once; its streams end within seconds. An extension.
 #[utoipa::path(post, path = "/v1/x/api_keys/{api_key_id}/revoke", operation_id = "revoke_api_key", tag = "platform",
     params(("api_key_id" = ApiKeyId, Path, description = "The key.")), responses((status = 200, body = ApiKey)))]
 async fn revoke(State(api): State<Api>, caller: Caller, Id(id): Id<ApiKeyId>) -> ApiResult<Json<ApiKey>> {

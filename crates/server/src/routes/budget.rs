@@ -48,6 +48,8 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// The budget of the key's workspace.
+///
+/// What was charged and what is set aside is counted whether or not there is a budget. An extension.
 #[utoipa::path(get, path = "/v1/x/budget", operation_id = "retrieve_budget", tag = "platform",
     responses((status = 200, body = Budget)))]
 async fn retrieve(State(api): State<Api>, caller: Caller) -> ApiResult<Json<Budget>> {
@@ -64,7 +66,9 @@ async fn set(State(api): State<Api>, caller: Caller, JsonBody(limit, _room): Jso
     change(&api, &caller, Some(limit.cap("budget")?)).await
 }
 
-/// Removes the budget of the workspace; what was spent is still counted.
+/// Removes the budget of the workspace.
+///
+/// What was spent is still counted. Sessions that waited for budget go on. An extension.
 #[utoipa::path(delete, path = "/v1/x/budget", operation_id = "remove_budget", tag = "platform",
     responses((status = 200, body = Budget)))]
 async fn remove(State(api): State<Api>, caller: Caller) -> ApiResult<Json<Budget>> {

@@ -78,6 +78,9 @@ impl Resource for EnvironmentBody {
 }
 
 /// Creates an environment.
+///
+/// What is left out of `config` is filled in. `notices` in the answer say what this server does not do as the
+/// settings say, such as that sandboxes are offline.
 #[utoipa::path(post, path = "/v1/environments", operation_id = "create_environment", tag = "environments", request_body = EnvironmentCreateParams, responses((status = 200, body = Environment)))]
 async fn create(
     State(api): State<Api>,
@@ -88,11 +91,13 @@ async fn create(
 }
 
 /// Lists environments, newest first.
+///
+/// Send `next_page` as `page` for more, with the same filters.
 #[utoipa::path(get, path = "/v1/environments", operation_id = "list_environments", tag = "environments",
     params(
         ("created_at[gte]" = Option<Timestamp>, Query, description = "Created at or after; also gt, lte and lt."),
         ("include_archived" = Option<bool>, Query, description = "Archived ones as well."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; 20 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 20 when left out.", minimum = 1, maximum = 1000),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<Environment>)))]
@@ -101,13 +106,18 @@ async fn list(State(api): State<Api>, caller: Caller, params: Params) -> ApiResu
 }
 
 /// Reads an environment.
+///
+/// Archived ones can be read, too.
 #[utoipa::path(get, path = "/v1/environments/{environment_id}", operation_id = "read_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = Environment)))]
 async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<Environment>> {
     Ok(Json(EnvironmentBody::wire(documents::read(&api, &caller, &id, None).await?)))
 }
 
-/// Changes an environment; sessions that exist keep their sandboxes.
+/// Changes an environment.
+///
+/// Fields that are left out stay, also inside `config`, whose type cannot change. Sessions that exist keep
+/// their sandboxes.
 #[utoipa::path(post, path = "/v1/environments/{environment_id}", operation_id = "update_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), request_body = EnvironmentUpdateParams, responses((status = 200, body = Environment)))]
 async fn update(
@@ -121,6 +131,9 @@ async fn update(
 }
 
 /// Deletes an environment that no session refers to.
+///
+/// While sessions refer to it the answer is 409: delete those first, or archive the
+/// environment.
 #[utoipa::path(delete, path = "/v1/environments/{environment_id}", operation_id = "delete_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = DeletedEnvironment)))]
 async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<DeletedEnvironment>> {
@@ -128,7 +141,9 @@ async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId
     Ok(Json(DeletedEnvironment { id, kind: "environment_deleted" }))
 }
 
-/// Archives an environment, for good. Its sessions go on.
+/// Archives an environment, for good.
+///
+/// Its sessions go on; new ones cannot be made in it. Archiving it again changes nothing.
 #[utoipa::path(post, path = "/v1/environments/{environment_id}/archive", operation_id = "archive_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = Environment)))]
 async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<Environment>> {

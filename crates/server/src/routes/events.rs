@@ -46,7 +46,11 @@ struct Sent {
     data: Vec<Event>,
 }
 
-/// Sends events to a session. They are on disk when this answers.
+/// Sends events to a session.
+///
+/// All of them are taken or none, and they are on disk when this answers. A message to an idle session starts a
+/// turn; while a turn runs, messages wait for the next one. Confirmations and tool results must answer calls
+/// that wait.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/events", operation_id = "send_events", tag = "events",
     params(("session_id" = SessionId, Path, description = "The session.")), request_body = SendParams, responses((status = 200, body = Sent)))]
 async fn send(
@@ -60,14 +64,18 @@ async fn send(
     Ok(Json(Sent { data: reply.echo }))
 }
 
-/// Lists the events of a session, oldest first unless `order` says otherwise.
+/// Lists the events of a session, oldest first.
+///
+/// `order` turns that round. Events that were accepted and not processed yet are not listed. A page can be
+/// shorter than `limit` although more follow: read on while `next_page` is there.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/events", operation_id = "list_events", tag = "events",
     params(
         ("session_id" = SessionId, Path, description = "The session."),
         ("types[]" = Option<Vec<String>>, Query, description = "Of these types."),
         ("created_at[gte]" = Option<Timestamp>, Query, description = "Processed at or after; also gt, lte and lt."),
         ("order" = Option<String>, Query, description = "asc (usual) or desc."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 when left out. A page can be shorter although more follow."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "1 to 1000; 100 when left out. A page can be shorter although more follow."),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<Event>)))]

@@ -1,16 +1,21 @@
 //! Probes, and the description of the API. Open to anybody; they tell nothing about tenants.
 
+use std::sync::LazyLock;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::Api;
+use crate::asset::Asset;
 use crate::{limits, openapi};
+
+static DESCRIPTION: LazyLock<Asset> = LazyLock::new(|| Asset::new("application/json", openapi::pretty()));
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready)).routes(routes!(description))
@@ -29,12 +34,16 @@ struct Health {
 }
 
 /// Whether the process is alive.
+///
+/// Answers as long as the process can answer anything. Under any host name, without a key.
 #[utoipa::path(get, path = "/healthz", operation_id = "alive", tag = "probes", security(()), responses((status = 200, body = Health)))]
 async fn alive() -> Json<Health> {
     Json(Health { status: "ok", reason: None })
 }
 
-/// Whether the server takes requests: it is not stopping and its store answers.
+/// Whether the server takes requests.
+///
+/// It does when it is not stopping and its store answers. Under any host name, without a key.
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "probes", security(()), responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn ready(State(api): State<Api>) -> Response {
     match unready(&api).await {
@@ -58,7 +67,10 @@ async fn unready(api: &Api) -> Option<&'static str> {
 }
 
 /// This description.
-#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "probes", security(()), responses((status = 200, body = Object, description = "OpenAPI 3.1")))]
-async fn description() -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], openapi::text()).into_response()
+///
+/// Made from the routes of the running server. `/docs` shows it as a page.
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "probes", security(()),
+    responses((status = 200, body = Object, description = "OpenAPI 3.1."), (status = 304, description = "The client has it.")))]
+async fn description(headers: HeaderMap) -> Response {
+    DESCRIPTION.answer(&headers)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod budget;
+pub(crate) mod docs;
 pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod health;

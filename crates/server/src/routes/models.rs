@@ -62,6 +62,9 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// The models that can be used, by id.
+///
+/// What the configured providers say that they serve. `after_id` and `before_id` are cursors; only one of them
+/// can be sent.
 #[utoipa::path(get, path = "/v1/models", operation_id = "list_models", tag = "models",
     params(("limit" = Option<u64>, Query, description = "Rows, 1 to 1000; 20 when left out.", minimum = 1, maximum = 1000),
         ("after_id" = Option<String>, Query, description = "The models behind this one."),
@@ -77,6 +80,8 @@ async fn list(State(api): State<Api>, _caller: Caller, params: Params) -> ApiRes
 }
 
 /// One model.
+///
+/// As it is in the list. An agent may name models that providers do not list.
 #[utoipa::path(get, path = "/v1/models/{model_id}", operation_id = "retrieve_model", tag = "models",
     params(("model_id" = String, Path, description = "Its id; slashes in it may be sent as they are.")),
     responses((status = 200, body = ModelInfo)))]

@@ -19,6 +19,9 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// Lets a session go on that was set aside.
+///
+/// A session is set aside when it was taken up three times in a row and died each time without getting on;
+/// a `session.error` says so. For other sessions this is refused with 400. An extension.
 #[utoipa::path(post, path = "/v1/x/sessions/{session_id}/retry", operation_id = "retry_session", tag = "platform",
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = Session)))]
 async fn retry(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<Session>> {

@@ -48,6 +48,9 @@ struct DeletedSession {
 }
 
 /// Creates a session, and starts it if it comes with messages.
+///
+/// The session keeps a copy of the agent in the version that is named, or the latest. `vault_ids` and
+/// `resources` must be empty.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session", tag = "sessions", request_body = SessionCreateParams, responses((status = 200, body = Session)))]
 async fn create(
     State(api): State<Api>,
@@ -101,7 +104,10 @@ async fn environment(api: &Api, caller: &Caller, id: &str) -> ApiResult<Environm
     Ok(id)
 }
 
-/// Lists sessions, newest first unless `order` says otherwise.
+/// Lists sessions, newest first.
+///
+/// `order` turns that round. Send `next_page` or `prev_page` as `page`, with the same filters and the same
+/// order.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "list_sessions", tag = "sessions",
     params(
         ("agent_id" = Option<String>, Query, description = "Made from this agent."),
@@ -113,7 +119,7 @@ async fn environment(api: &Api, caller: &Caller, id: &str) -> ApiResult<Environm
         ("created_at[gte]" = Option<Timestamp>, Query, description = "Created at or after; also gt, lte and lt."),
         ("include_archived" = Option<bool>, Query, description = "Archived ones as well."),
         ("order" = Option<String>, Query, description = "desc (usual) or asc."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; 20 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 20 when left out.", minimum = 1, maximum = 1000),
         ("page" = Option<String>, Query, description = "next_page or prev_page of an answer before."),
     ),
     responses((status = 200, body = TwoWayPage<Session>)))]
@@ -169,6 +175,8 @@ pub(super) fn status(text: &str) -> Result<SessionStatus, Refusal> {
 }
 
 /// Reads a session.
+///
+/// As it is at this moment; to follow it, read its stream.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}", operation_id = "read_session", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = Session)))]
 async fn read(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<Session>> {
@@ -190,7 +198,10 @@ pub(super) fn updated(api: &Api, reply: Reply) -> ApiResult<Json<Session>> {
     resource(api, &reply.row.ok_or(RuntimeError::SessionFailed)?)
 }
 
-/// Changes title, metadata or, while it is idle, tools of a session.
+/// Changes a session.
+///
+/// Title, metadata and budget at any time, tools and MCP servers while it is idle. Fields that are left out
+/// stay.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}", operation_id = "update_session", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session.")), request_body = SessionUpdateParams, responses((status = 200, body = Session)))]
 async fn update(
@@ -203,7 +214,9 @@ async fn update(
     updated(&api, reply)
 }
 
-/// Deletes a session with its history and its sandbox; refused while it runs.
+/// Deletes a session with its history and its sandbox.
+///
+/// Refused with 400 while it runs: send `user.interrupt` and wait until it is idle.
 #[utoipa::path(delete, path = "/v1/sessions/{session_id}", operation_id = "delete_session", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = DeletedSession)))]
 async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<DeletedSession>> {
@@ -211,7 +224,9 @@ async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -
     Ok(Json(DeletedSession { id, kind: "session_deleted" }))
 }
 
-/// Ends a session for good and keeps its history; refused while it runs.
+/// Ends a session for good and keeps its history.
+///
+/// Its sandbox goes. Refused with 400 while it runs: send `user.interrupt` and wait until it is idle.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/archive", operation_id = "archive_session", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session.")), responses((status = 200, body = Session)))]
 async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<Session>> {

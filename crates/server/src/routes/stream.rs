@@ -23,8 +23,11 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(stream))
 }
 
-/// Streams a session's events from now on, or from a position on. Stays open while the session is
-/// idle; ends after `session.deleted`.
+/// Streams a session's events from now on, or from a position on.
+///
+/// Server-sent events. Stays open while the session is idle, with a comment as a sign of life; ends after
+/// `session.deleted`, when the key is revoked and when the server stops. Frames of stored events carry their
+/// position as `id`; who sends that back as `Last-Event-ID` goes on without gap or duplicate.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/events/stream", operation_id = "stream_events", tag = "events",
     params(
         ("session_id" = SessionId, Path, description = "The session."),

@@ -113,11 +113,13 @@ async fn row_of(api: &Api, caller: &Caller, session: &SessionId, thread: &Thread
 }
 
 /// Lists the threads of a session.
+///
+/// A session has its primary thread and no other yet. Answers 404 without a `managed-agents` beta.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/threads", operation_id = "list_threads", tag = "threads",
     params(
         ("session_id" = SessionId, Path, description = "The session."),
         ("statuses[]" = Option<Vec<SessionStatus>>, Query, description = "In one of these states."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; 1000 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 1000 when left out.", minimum = 1, maximum = 1000),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<SessionThread>)))]
@@ -138,6 +140,8 @@ async fn list(
 }
 
 /// Reads a thread.
+///
+/// Answers 404 without a `managed-agents` beta.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/threads/{thread_id}", operation_id = "read_thread", tag = "threads",
     params(("session_id" = SessionId, Path, description = "The session."), ("thread_id" = ThreadId, Path, description = "The thread.")),
     responses((status = 200, body = SessionThread)))]
@@ -151,7 +155,9 @@ async fn read(
     Ok(Json(SessionThread::primary(&row, api.now())?))
 }
 
-/// Archives a thread; the primary one is archived with its session only.
+/// Archives a thread.
+///
+/// The primary one is archived with its session only, and there is no other yet: this is always refused.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/threads/{thread_id}/archive", operation_id = "archive_thread", tag = "threads",
     params(("session_id" = SessionId, Path, description = "The session."), ("thread_id" = ThreadId, Path, description = "The thread.")),
     responses((status = 200, body = SessionThread)))]
@@ -166,11 +172,13 @@ async fn archive(
 }
 
 /// Lists the events of a thread, oldest first.
+///
+/// Those of the session, because it has one thread. Answers 404 without a `managed-agents` beta.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/threads/{thread_id}/events", operation_id = "list_thread_events", tag = "threads",
     params(
         ("session_id" = SessionId, Path, description = "The session."),
         ("thread_id" = ThreadId, Path, description = "The thread."),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 when left out."),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 when left out.", minimum = 1, maximum = 1000),
         ("page" = Option<String>, Query, description = "next_page of the answer before."),
     ),
     responses((status = 200, body = ListPage<ostler_core::events::wire::Event>)))]
@@ -186,12 +194,15 @@ async fn list_events(
 }
 
 /// Streams the events of a thread from now on, or from a position on.
+///
+/// As the session's stream. Answers 404 without a `managed-agents` beta.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/threads/{thread_id}/stream", operation_id = "stream_thread_events", tag = "threads",
     params(
         ("session_id" = SessionId, Path, description = "The session."),
         ("thread_id" = ThreadId, Path, description = "The thread."),
         ("event_deltas[]" = Option<Vec<String>>, Query, description = "Previews while they are made: agent.message, agent.thinking."),
         ("after" = Option<u64>, Query, description = "Start behind this position. An extension."),
+        ("last-event-id" = Option<u64>, Header, description = "The same; wins over after."),
     ),
     responses((status = 200, content_type = "text/event-stream", body = String, description = "Frames as on the session's stream.")))]
 async fn stream_events(

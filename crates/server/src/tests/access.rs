@@ -32,7 +32,18 @@ async fn every_route_refuses_a_request_without_a_key() {
         }
     }
     assert!(refused >= 25, "{refused}");
-    for path in ["/", "/v1", "/v1/no_such_collection", "/v1//agents", "/V1/agents", "/healthz/", "/openapi.json/x"] {
+    for path in [
+        "/v1",
+        "/doc",
+        "/docs/",
+        "/docs/x",
+        "/docs/style.css/x",
+        "/v1/no_such_collection",
+        "/v1//agents",
+        "/V1/agents",
+        "/healthz/",
+        "/openapi.json/x",
+    ] {
         answer(&server.app, request("GET", path, &[], Body::empty())).await.refused(401, "authentication_error");
     }
 }

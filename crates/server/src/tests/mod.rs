@@ -3,6 +3,7 @@
 
 mod access;
 mod bodies;
+mod docs;
 mod documents;
 mod events;
 mod golden;

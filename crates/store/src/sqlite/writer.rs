@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::{FaultHook, FaultPoint};
-use super::db::{Counters, Db, control};
+use super::db::{Counters, Db, Stats, control};
 use crate::{StoreError, limits};
 
 /// Work for the writer, with its caller.
@@ -98,6 +98,7 @@ impl Writer {
             control(&self.conn, "COMMIT")?;
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
             self.counters.writes.fetch_add(successes, Ordering::Relaxed);
+            self.say_what_was_done();
             self.reach(FaultPoint::AfterCommit);
             Ok(())
         });
@@ -140,6 +141,15 @@ impl Writer {
         if let Err(error) = control(&self.conn, "ROLLBACK") {
             tracing::error!(%error, "rolling back a failed write");
         }
+    }
+
+    /// For whoever counts what a turn costs; before anybody learns of the commit.
+    fn say_what_was_done(&self) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let Stats { commits, write_statements, read_statements, .. } = self.counters.stats();
+        tracing::debug!(commits, write_statements, read_statements, "committed");
     }
 
     fn reach(&self, point: FaultPoint) {

@@ -1,0 +1,98 @@
+//! Examples of requests. The server takes every one of them; a test sends them.
+
+use serde_json::{Value, json};
+
+/// An id of a request.
+pub(super) const REQUEST_ID: &str = "req_01k9x3v5q8r2m4t6w8y0z2b4d6";
+/// The agent of the examples.
+pub(crate) const AGENT: &str = "agent_01k9x3v5q8r2m4t6w8y0z2b4d6";
+/// The environment of the examples.
+pub(crate) const ENVIRONMENT: &str = "env_01k9x3v5q8r2m4t6w8y0z2b4d6";
+/// The call of the examples.
+const CALL: &str = "sevt_01k9x3v5q8r2m4t6w8y0z2b4d6";
+
+/// The examples of an operation's body: name to example.
+pub(super) fn of(operation: &str) -> Value {
+    match operation {
+        "create_agent" => {
+            json!({"minimal": example("The least.", json!({"name": "helper", "model": "claude-sonnet-5"})), "tools": with_tools()})
+        }
+        "update_agent" => {
+            json!({"prompt": example("Another system prompt, for the version that was read.", json!({"version": 1, "system": "Answer in one sentence."}))})
+        }
+        "create_environment" => json!({"minimal": example("The least.", json!({"name": "default"})), "limited": limited()}),
+        "update_environment" => {
+            json!({"metadata": example("Sets one key and deletes another.", json!({"metadata": {"team": "research", "old": null}}))})
+        }
+        "create_session" => {
+            json!({"idle": example("Waits for its first message.", json!({"agent": AGENT, "environment_id": ENVIRONMENT})), "started": started()})
+        }
+        "update_session" => json!({"title": example("Another title.", json!({"title": "Quarterly report"}))}),
+        "send_events" => events(),
+        "create_api_key" => json!({"named": example("A key for a program.", json!({"name": "nightly job"}))}),
+        "set_budget" => json!({"dollars": example("25 dollars.", limit("2500"))}),
+        _ => json!({}),
+    }
+}
+
+fn example(summary: &str, value: Value) -> Value {
+    json!({"summary": summary, "value": value})
+}
+
+fn limit(cents: &str) -> Value {
+    json!({"type": "limit", "max_list_cost": {"amount": cents, "currency": "USD"}})
+}
+
+fn text(text: &str) -> Value {
+    json!([{"type": "text", "text": text}])
+}
+
+fn with_tools() -> Value {
+    let weather = json!({
+        "type": "custom",
+        "name": "get_weather",
+        "description": "The weather of a city, now.",
+        "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    });
+    let builtin = json!({
+        "type": "agent_toolset_20260401",
+        "configs": [{"name": "bash", "permission_policy": {"type": "always_ask"}}],
+    });
+    example(
+        "Built-in tools, a person confirms each command; and a tool of the client.",
+        json!({"name": "helper", "model": {"id": "claude-sonnet-5", "effort": "high"}, "system": "Be brief.", "tools": [builtin, weather]}),
+    )
+}
+
+fn limited() -> Value {
+    let networking = json!({"type": "limited", "allowed_hosts": ["api.example.com"], "allow_package_managers": true});
+    let config = json!({"type": "cloud", "networking": networking, "packages": {"pip": ["numpy"]}});
+    example("Few hosts, one package.", json!({"name": "numbers", "description": "For calculations.", "config": config}))
+}
+
+fn started() -> Value {
+    let message = json!({"type": "user.message", "content": text("What is in /workspace?")});
+    example(
+        "Starts at once, in a version of the agent, and may cost five dollars.",
+        json!({
+            "agent": {"type": "agent", "id": AGENT, "version": 1},
+            "environment_id": ENVIRONMENT,
+            "title": "A look around",
+            "budget": limit("500"),
+            "initial_events": [message],
+        }),
+    )
+}
+
+fn events() -> Value {
+    let send = |event: Value| json!({"events": [event]});
+    json!({
+        "message": example("Something to do.", send(json!({"type": "user.message", "content": text("What is in /workspace?")}))),
+        "interrupt": example("Ends the running turn.", send(json!({"type": "user.interrupt"}))),
+        "confirmation": example("A person allows a call.", send(json!({"type": "user.tool_confirmation", "tool_use_id": CALL, "result": "allow"}))),
+        "result": example(
+            "The result of a tool of the client.",
+            send(json!({"type": "user.custom_tool_result", "custom_tool_use_id": CALL, "content": text("Sunny, 21 degrees.")})),
+        ),
+    })
+}
