@@ -15,7 +15,7 @@ pub const TRAILER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time an unused connection is kept.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Unused connections kept per provider.
-pub const POOL_IDLE_PER_HOST: usize = 32;
+pub const POOL_IDLE_PER_HOST: usize = 256;
 
 /// Bytes of one event of a stream.
 pub const FRAME_BYTES: usize = 8 << 20;

@@ -32,8 +32,16 @@ struct BlockGlance<'a> {
     ostler: Option<IgnoredAny>,
 }
 
+/// What a message that cannot go out as it is has in it. In the text of a block its quotes would be
+/// escaped, so that looking for it is enough, and much quicker than reading every message of a long
+/// conversation for every request.
+const SUSPECT: [&str; 4] = ["\"ostler\"", "\"thinking\"", "\"tool_use\"", "\"tool_result\""];
+
 /// The message as the target takes it; `None` where nothing is left of it.
 pub(super) fn outgoing<'a>(message: &'a str, target: &Origin<'_>) -> Option<Cow<'a, str>> {
+    if !SUSPECT.iter().any(|suspect| message.contains(suspect)) {
+        return Some(Cow::Borrowed(message));
+    }
     if serde_json::from_str::<Glance<'_>>(message).is_ok_and(|glance| glance.content.iter().all(is_plain)) {
         return Some(Cow::Borrowed(message));
     }
@@ -146,6 +154,8 @@ mod tests {
     #[test]
     fn a_block_of_an_unexpected_shape_shows_nothing_private_either() {
         let odd = json!({"type": "server_thing", "id": 7, "name": [], "nested": {"ostler": "the model's own word"}});
+        let written = json!([{"type": "text", "text": "a \"thinking\" \"ostler\" \"tool_use\""}]);
+        assert_eq!(sent(&written), written);
         assert_eq!(sent(&json!([marked(odd.clone(), TARGET)])), json!([odd]));
         assert_eq!(sent(&json!([marked(json!({"no": "type"}), TARGET)])), json!([{"no": "type"}]));
     }
