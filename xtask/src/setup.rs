@@ -38,10 +38,10 @@ const DENY: &str = "0.20.2";
 pub(crate) fn all() -> anyhow::Result<()> {
     packages()?;
     venv("venv", &PYTHON)?;
-    node()?;
+    NODE.install()?;
     venv("servers", &SERVERS)?;
     venv("openapi", &OPENAPI)?;
-    linters()?;
+    LINTERS.install()?;
     deny()
 }
 
@@ -104,80 +104,59 @@ fn venv(name: &str, packages: &[&str]) -> anyhow::Result<()> {
     std::fs::write(&stamp, wanted).context("writing the stamp of the Python environment")
 }
 
-/// The folder whose package.json and lock file say which node packages there are.
-const TYPESCRIPT: &str = "examples/typescript";
+/// The node packages of the TypeScript examples.
+pub(crate) const NODE: NodePackages = NodePackages { name: "node", folder: "examples/typescript" };
+/// The linters of the API's description; their versions are those that run on Debian's Node.js 18.
+pub(crate) const LINTERS: NodePackages = NodePackages { name: "linters", folder: "tests/openapi" };
 
-/// Fails when the node packages are not installed as the lock file wants them.
-pub(crate) fn check_node() -> anyhow::Result<()> {
-    if !node_is_installed()? {
-        bail!("the node packages in target/node are missing or old; `cargo xtask setup` installs them");
+/// Node packages below `target/`, as the lock file of a folder wants them.
+pub(crate) struct NodePackages {
+    name: &'static str,
+    folder: &'static str,
+}
+
+impl NodePackages {
+    /// Where they are.
+    ///
+    /// # Errors
+    /// When they are not installed as the lock file wants them.
+    pub(crate) fn installed(&self) -> anyhow::Result<PathBuf> {
+        if !self.are_there()? {
+            bail!("the node packages in target/{} are missing or old; `cargo xtask setup` installs them", self.name);
+        }
+        Ok(self.place())
     }
-    Ok(())
-}
 
-fn node_is_installed() -> anyhow::Result<bool> {
-    let wanted = node_lock()?;
-    Ok(std::fs::read_to_string(root().join("target/node/installed")).is_ok_and(|text| text == wanted))
-}
-
-fn node_lock() -> anyhow::Result<String> {
-    std::fs::read_to_string(root().join(TYPESCRIPT).join("package-lock.json")).context("reading the lock file of the TypeScript examples")
-}
-
-fn node() -> anyhow::Result<()> {
-    if node_is_installed()? {
-        return Ok(());
+    fn place(&self) -> PathBuf {
+        root().join("target").join(self.name)
     }
-    let place = root().join("target/node");
-    std::fs::create_dir_all(&place).context("making target/node")?;
-    for name in ["package.json", "package-lock.json"] {
-        std::fs::copy(root().join(TYPESCRIPT).join(name), place.join(name)).with_context(|| format!("copying {name} to target/node"))?;
+
+    fn lock(&self) -> anyhow::Result<String> {
+        let path = root().join(self.folder).join("package-lock.json");
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
-    say("installing target/node");
-    let mut install = program("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    install.current_dir(&place);
-    run(install)?;
-    std::fs::write(place.join("installed"), node_lock()?).context("writing the stamp of the node packages")
-}
 
-/// The folder whose package.json and lock file say which linters of the API's description there are;
-/// their versions are those that run on Debian's Node.js 18.
-const LINTERS: &str = "tests/openapi";
-
-/// A linter of the API's description.
-///
-/// # Errors
-/// When it is not installed as the lock file wants it.
-pub(crate) fn linter(name: &str) -> anyhow::Result<PathBuf> {
-    if !linters_are_installed()? {
-        bail!("the linters in target/linters are missing or old; `cargo xtask setup` installs them");
+    fn are_there(&self) -> anyhow::Result<bool> {
+        let wanted = self.lock()?;
+        Ok(std::fs::read_to_string(self.place().join("installed")).is_ok_and(|text| text == wanted))
     }
-    Ok(root().join("target/linters/node_modules/.bin").join(name))
-}
 
-fn linters_are_installed() -> anyhow::Result<bool> {
-    let wanted = linters_lock()?;
-    Ok(std::fs::read_to_string(root().join("target/linters/installed")).is_ok_and(|text| text == wanted))
-}
-
-fn linters_lock() -> anyhow::Result<String> {
-    std::fs::read_to_string(root().join(LINTERS).join("package-lock.json")).context("reading the lock file of the linters")
-}
-
-fn linters() -> anyhow::Result<()> {
-    if linters_are_installed()? {
-        return Ok(());
+    fn install(&self) -> anyhow::Result<()> {
+        if self.are_there()? {
+            return Ok(());
+        }
+        let place = self.place();
+        std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+        for name in ["package.json", "package-lock.json"] {
+            let from = root().join(self.folder).join(name);
+            std::fs::copy(&from, place.join(name)).with_context(|| format!("copying {}", from.display()))?;
+        }
+        say(&format!("installing target/{}", self.name));
+        let mut install = program("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
+        install.current_dir(&place);
+        run(install)?;
+        std::fs::write(place.join("installed"), self.lock()?).with_context(|| format!("writing the stamp in {}", place.display()))
     }
-    let place = root().join("target/linters");
-    std::fs::create_dir_all(&place).context("making target/linters")?;
-    for name in ["package.json", "package-lock.json"] {
-        std::fs::copy(root().join(LINTERS).join(name), place.join(name)).with_context(|| format!("copying {name} to target/linters"))?;
-    }
-    say("installing target/linters");
-    let mut install = program("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
-    install.current_dir(&place);
-    run(install)?;
-    std::fs::write(place.join("installed"), linters_lock()?).context("writing the stamp of the linters")
 }
 
 fn deny() -> anyhow::Result<()> {

@@ -100,7 +100,7 @@ fn sdk() -> anyhow::Result<()> {
 }
 
 fn examples() -> anyhow::Result<()> {
-    setup::check_node()?;
+    setup::NODE.installed()?;
     pytest("venv", "tests/examples")
 }
 
@@ -111,7 +111,8 @@ fn servers() -> anyhow::Result<()> {
 /// `OSTLER_OPENAPI_CASES=10000` generates that many requests instead of the usual 2,000.
 fn openapi() -> anyhow::Result<()> {
     const DESCRIPTION: &str = "crates/server/openapi.json";
-    let (spectral, redocly) = (setup::linter("spectral")?, setup::linter("redocly")?);
+    let linters = setup::LINTERS.installed()?.join("node_modules/.bin");
+    let (spectral, redocly) = (linters.join("spectral"), linters.join("redocly"));
     run(program(
         &spectral.to_string_lossy(),
         &["lint", "--quiet", "--fail-severity", "warn", "--ruleset", "tests/openapi/spectral.yaml", DESCRIPTION],

@@ -65,8 +65,9 @@ pub const QUICK_ATTEMPTS: u32 = 3;
 pub const MODEL_ATTEMPTS: u32 = 6;
 /// Tries of one model in a round, where others can stand in for it.
 pub const TRIES_PER_TARGET: u32 = 2;
-/// Rounds through all models that can answer before the turn is given up.
-pub const MODEL_ROUNDS: u32 = 2;
+/// Attempts of one model request for each model that can answer, where that is more than the attempts
+/// for one.
+pub const ATTEMPTS_PER_TARGET: u32 = 4;
 /// Tokens that an answer may have however little of a budget is left.
 pub const MIN_OUTPUT_TOKENS: u32 = 1_024;
 /// The longest wait before a model request is tried again, in milliseconds.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use ostler_core::cost::Price;
 use ostler_core::session::plan::TargetName;
 
-/// Prices as their vendors listed them in November 2026, in US dollars per million tokens: input,
+/// Prices as they were known when this was written, not read from the vendors' pages, and for newer
+/// models of a family those of the last one known; in US dollars per million tokens: input,
 /// output, input from a cache, input into a cache, the same for an hour. A name stands for itself and for
 /// its dated releases, one that ends in `*` for all that begin like it; the longest that fits counts.
 /// Where a dearer model could hide behind a beginning, there is none: what is not known has no budget.

@@ -1,11 +1,12 @@
 //! How many tokens content has at most, for reservations. A token has at least one byte of text, so
-//! that the bytes bound the tokens; pictures and documents are counted by what providers state.
+//! that the bytes bound the tokens; for pictures and documents whose text is not seen there are guesses on
+//! the high side.
 
 use crate::events::content::{ContentBlock, DocumentSource};
 use crate::model::{BlockKind, ResponseBlock};
 use crate::session::record::QueuedInput;
 
-/// Tokens of a picture: providers scale pictures down until they take less.
+/// Tokens of a picture: most providers scale pictures down until they take less.
 const IMAGE_TOKENS: u64 = 20_000;
 /// Tokens of a document whose text is not seen: it is fetched by the provider, or compressed.
 const UNSEEN_TOKENS: u64 = 200_000;

@@ -87,6 +87,13 @@ pub(super) struct Sandbox {
     pub(super) uid_count: Option<u32>,
 }
 
+/// The file that is read when none is named.
+pub(crate) fn usual(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let env = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = env("XDG_CONFIG_HOME").or_else(|| env("HOME").map(|home| home.join(".config")))?;
+    Some(dir.join("ostler/ostler.toml"))
+}
+
 /// Reads the named file, which must exist, or the usual one, if it does.
 pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<File> {
     let (path, text) = match (named, usual) {

@@ -9,6 +9,7 @@ mod shown;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub(crate) use file::usual as usual_file;
 pub(crate) use providers::Provider;
 pub(crate) use settings::{Flags, Settings};
 pub(crate) use shown::show;

@@ -54,8 +54,7 @@ impl Settings {
     pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let home = env("HOME").map(PathBuf::from);
-        let config_dir = env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home.as_ref().map(|home| home.join(".config")));
-        let usual = config_dir.map(|dir| dir.join("ostler/ostler.toml"));
+        let usual = file::usual(env);
         let file = file::read(common.config.as_deref(), usual.as_deref())?;
         let mut origins = Origins::new(common.config.as_deref().or(usual.as_deref()));
 

@@ -9,7 +9,7 @@ use ostler_models::{Catalog, CatalogProvider, HttpTransport, HttpTransportConfig
 use super::report::{Finding, quote};
 use super::{keys, read};
 use crate::cli::ServeArgs;
-use crate::config::{Flags, Provider, Settings};
+use crate::config::{Flags, Provider, Settings, usual_file};
 
 /// What was seen.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(super) struct SettingsFile {
 pub(super) fn look(args: &ServeArgs) -> (Seen, Option<Settings>) {
     let env = |name: &str| std::env::var(name).ok();
     let ServeArgs { common, listen, allow_plaintext, allowed_hosts } = args;
-    let path = common.config.clone().or_else(|| usual(env));
+    let path = common.config.clone().or_else(|| usual_file(env));
     let file = path.as_deref().and_then(settings_file);
     let flags =
         Flags { listen: listen.clone(), allow_plaintext: *allow_plaintext, allowed_hosts: allowed_hosts.clone(), ..Flags::default() };
@@ -57,13 +57,6 @@ pub(super) fn look(args: &ServeArgs) -> (Seen, Option<Settings>) {
             (seen, Some(settings))
         }
     }
-}
-
-/// The file that the settings are read from when none is named.
-fn usual(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let env = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let dir = env("XDG_CONFIG_HOME").or_else(|| env("HOME").map(|home| home.join(".config")))?;
-    Some(dir.join("ostler/ostler.toml"))
 }
 
 fn settings_file(path: &Path) -> Option<SettingsFile> {

@@ -12,26 +12,15 @@ const SESSIONS: usize = 1_000;
 /// Requests of the test at once.
 const AT_ONCE: usize = 16;
 
-/// The resident memory of a process in MiB.
-fn resident_mib(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() / 1_024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sessions_in_the_middle_of_a_turn_survive_a_kill() {
-    let mut server = Server::builder()
-        .binary(std::env::var_os("OSTLER_RELEASE_BINARY").map_or_else(|| crate::support::server::BINARY.into(), std::path::PathBuf::from))
-        .start()
-        .await;
+    let mut server = Server::builder().binary(crate::binary()).start().await;
     let agent = server.api.post("/v1/agents", &json!({"name": "one of many", "model": "scripted-model"})).await;
     let environment = server.api.post("/v1/environments", &json!({"name": "place", "config": {"type": "cloud"}})).await;
     let new = json!({"agent": agent["id"], "environment_id": environment["id"], "initial_events": [message("GATE crowd\nSAY done")]});
     let created = futures::stream::iter(0..SESSIONS).map(|_| server.api.post("/v1/sessions", &new)).buffer_unordered(AT_ONCE);
     let ids: Vec<String> = created.map(|session| session["id"].as_str().unwrap().to_owned()).collect().await;
     server.model.wait_for_requests(SESSIONS as u64).await;
-    eprintln!("{SESSIONS} sessions in the middle of a turn: {} MiB", resident_mib(server.pid()));
     server.kill().await;
     server.model.open("crowd");
     server.restart().await;

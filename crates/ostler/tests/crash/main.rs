@@ -31,6 +31,11 @@ const KILLS: u32 = 50;
 /// Where the random moments come from; another one can be given as `OSTLER_CRASH_SEED`.
 const SEED: u64 = 0x0571e7;
 
+/// The binary that dies without a fail point: the released one where it is given, else that of these tests.
+fn binary() -> PathBuf {
+    std::env::var_os("OSTLER_RELEASE_BINARY").map_or_else(|| support::server::BINARY.into(), PathBuf::from)
+}
+
 /// Runs the work on a server that dies at this fail point, once per life.
 async fn killed_at(point: &str, lives: Lives) {
     let mut server = Server::builder().start().await;
@@ -92,9 +97,8 @@ async fn killed_before_a_client_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments() {
-    let release = std::env::var_os("OSTLER_RELEASE_BINARY").map(PathBuf::from);
-    eprintln!("random kills hit {}", release.as_deref().map_or("the debug binary".into(), |path| path.display().to_string()));
-    let binary = release.unwrap_or_else(|| support::server::BINARY.into());
+    let binary = binary();
+    eprintln!("random kills hit {}", binary.display());
     let mut server = Server::builder().binary(binary).start().await;
     let mut random = std::env::var("OSTLER_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     eprintln!("seed {random}");

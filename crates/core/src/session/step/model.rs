@@ -132,7 +132,7 @@ impl Stepper<'_> {
     /// their order, then all of them again.
     fn next_try(&self, attempt: u32, failed: Try, kind: ModelErrorKind) -> NextTry {
         let targets = u32::try_from(self.plan.targets.len()).unwrap_or(u32::MAX).max(1);
-        let attempts = limits::MODEL_ATTEMPTS.max(targets.saturating_mul(limits::TRIES_PER_TARGET).saturating_mul(limits::MODEL_ROUNDS));
+        let attempts = limits::MODEL_ATTEMPTS.max(targets.saturating_mul(limits::ATTEMPTS_PER_TARGET));
         let hopeful = failed.hopeful || kind.is_transient();
         let passes = kind.is_transient() && attempt < attempts;
         let at_once = targets > 1 && (failed.here >= limits::TRIES_PER_TARGET || kind == ModelErrorKind::Suspended);

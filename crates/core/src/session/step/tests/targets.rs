@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::story::{Story, plan};
 use crate::cost::Cost;
-use crate::limits;
 use crate::model::ModelErrorKind as Kind;
 use crate::session::record::RecordBody;
 use crate::session::state::Phase;
@@ -86,5 +85,4 @@ fn a_list_that_got_shorter_begins_anew() {
     story.told();
     story.recovers();
     assert_eq!(story.told(), "!] error exhausted");
-    assert_eq!(limits::TRIES_PER_TARGET, 2);
 }
