@@ -4,7 +4,6 @@ Builds nothing: `cargo build -p ostler -p ostler-testkit` comes first. Runs in a
 (`cargo xtask setup` makes it below target/), because these servers bring many packages.
 """
 import contextlib
-import json
 import os
 import pathlib
 import signal
@@ -20,11 +19,13 @@ import anthropic
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / "target" / "debug"
 KEY = "the-key-of-the-server-tests-0123456789abcdef"
 START_SECONDS = 120
 
-sys.path.insert(0, str(ROOT / "tests" / "sdk"))
+for shared in ("sdk", "python_support"):
+    sys.path.insert(0, str(ROOT / "tests" / shared))
+
+from servers import ostler_server  # noqa: E402
 
 
 def free_port():
@@ -70,27 +71,16 @@ def work():
 
 
 @contextlib.contextmanager
-def ostler(work, name, settings, **variables):
+def ostler(settings="", **variables):
     """A server with these settings and variables; gives a client of it."""
-    config, data = work / (name + ".toml"), work / name
-    config.write_text(settings)
-    env = {"PATH": os.environ["PATH"], "HOME": str(work), "OSTLER_BOOTSTRAP_API_KEY": KEY, **variables}
-    command = [PROGRAMS / "ostler", "serve", "--config", config, "--data-dir", data, "--listen", "127.0.0.1:0"]
-    with running(command, work, (data / "server.json").exists, env=env):
-        url = json.loads((data / "server.json").read_text())["url"]
-        yield anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0, timeout=120)
+    with ostler_server(settings, OSTLER_BOOTSTRAP_API_KEY=KEY, **variables) as server:
+        yield anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0, timeout=120)
 
 
 @pytest.fixture()
 def session_of():
-    """Makes sessions; they are deleted afterwards, because sandboxes outlive the server."""
-    made = []
-
     def make(client, model, tools=()):
         environment = client.beta.environments.create(name="place", config={"type": "cloud"})
         agent = client.beta.agents.create(name="tester", model=model, tools=list(tools))
-        made.append((client, client.beta.sessions.create(agent=agent.id, environment_id=environment.id)))
-        return made[-1][1]
-    yield make
-    for client, session in made:
-        client.beta.sessions.delete(session.id)
+        return client.beta.sessions.create(agent=agent.id, environment_id=environment.id)
+    return make

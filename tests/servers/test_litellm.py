@@ -1,11 +1,11 @@
 """LiteLLM's proxy in front of the scripted model server, with two deployments that it cools down after a 429."""
 import pathlib
-import subprocess
 import sys
 
 import pytest
-from conftest import PROGRAMS, answers, free_port, ostler, running
+from conftest import answers, free_port, ostler, running
 from helpers import TOOLSET, message, one, said, turn
+from servers import model_server
 
 MASTER = "sk-litellm-master"
 COOLDOWN_SECONDS = 2
@@ -26,18 +26,16 @@ general_settings:
 
 @pytest.fixture(scope="module")
 def client(work):
-    model = subprocess.Popen([PROGRAMS / "model-server"], stdout=subprocess.PIPE, text=True)
-    url, port = model.stdout.readline().strip(), free_port()
-    config = work / "litellm.yaml"
-    config.write_text(CONFIG % {"url": url, "cooldown": COOLDOWN_SECONDS, "master": MASTER})
+    config, port = work / "litellm.yaml", free_port()
     proxy = "http://127.0.0.1:%d" % port
     command = [pathlib.Path(sys.executable).parent / "litellm", "--config", config, "--host", "127.0.0.1", "--port", port]
-    ready = lambda: answers(proxy + "/v1/models", {"authorization": "Bearer " + MASTER})
-    with running(command, work, ready):
-        with ostler(work, "litellm", "", OPENAI_BASE_URL=proxy + "/v1", OPENAI_API_KEY=MASTER) as client:
+
+    def ready():
+        return answers(proxy + "/v1/models", {"authorization": "Bearer " + MASTER})
+    with model_server() as model:
+        config.write_text(CONFIG % {"url": model.url, "cooldown": COOLDOWN_SECONDS, "master": MASTER})
+        with running(command, work, ready), ostler(OPENAI_BASE_URL=proxy + "/v1", OPENAI_API_KEY=MASTER) as client:
             yield client
-    model.kill()
-    model.wait()
 
 
 def test_tools_run_through_the_proxy(client, session_of):

@@ -16,7 +16,7 @@ def client(work):
     url = "http://127.0.0.1:%d" % port
     command = [sys.executable, "-m", "llama_cpp.server", "--model", path, "--n_ctx", "32768", "--port", port]
     with running(command, work, lambda: answers(url + "/v1/models")):
-        with ostler(work, "llama", SETTINGS, OPENAI_BASE_URL=url + "/v1") as client:
+        with ostler(SETTINGS, OPENAI_BASE_URL=url + "/v1") as client:
             yield client
 
 
