@@ -36,6 +36,8 @@ pub(crate) const SHORT: usize = 100;
 pub(crate) const AROUND: usize = 10;
 /// Rounds at the early and the late place, one after the other.
 pub(crate) const GROWTH_ROUNDS: usize = 5;
+/// Bytes that the stand-in for egress passes on at once, in each direction.
+pub(crate) const RELAY_BYTES: usize = 64 * 1024;
 /// Commits in the floor of a text turn: input accepted, request about to be sent, answer.
 pub(crate) const FLOOR_COMMITS: f64 = 3.0;
 /// Requests in it: client to server, server to egress, egress to model.

@@ -4,27 +4,64 @@
 //! the richest of the dialects, so that nothing is lost when a conversation is kept in it. Other
 //! dialects translate from it and to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::ids::EventId;
 
 /// One serialised context message. Kept as text, so that a request is a concatenation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fragment(pub Arc<str>);
+#[derive(Debug, Clone)]
+pub struct Fragment {
+    text: Arc<str>,
+    goes_as_is: OnceLock<bool>,
+}
 
-/// A tool as offered to the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Equal texts are equal, whatever was found out about them.
+impl PartialEq for Fragment {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Fragment {
+    /// The message with this text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), goes_as_is: OnceLock::new() }
+    }
+
+    /// The JSON object.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether every Messages request can carry it as it is. Decided once, by whoever asks first:
+    /// a long conversation is sent again with every request.
+    pub fn goes_as_is(&self, decide: impl FnOnce(&str) -> bool) -> bool {
+        *self.goes_as_is.get_or_init(|| decide(&self.text))
+    }
+}
+
+/// A tool as offered to the model; cheap to clone, because every request has all of them.
+#[derive(Debug, Clone)]
 pub struct ToolSpec {
     /// The name the model calls.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it does, for the model.
-    pub description: String,
-    /// JSON Schema of the input.
-    pub input_schema: Value,
+    pub description: Arc<str>,
+    /// JSON Schema of the input, serialised.
+    pub input_schema: Arc<RawValue>,
+}
+
+impl ToolSpec {
+    /// The tool, with its schema serialised once for all requests.
+    pub fn new(name: impl Into<Arc<str>>, description: impl Into<Arc<str>>, input_schema: &Value) -> Self {
+        // A value always has a text.
+        let input_schema = to_raw_value(input_schema).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { name: name.into(), description: description.into(), input_schema: input_schema.into() }
+    }
 }
 
 /// How hard the model should think; passed on to providers that know it.
@@ -52,8 +89,8 @@ pub struct ModelRequest {
     pub system: Vec<String>,
     /// The tools on offer, in a stable order (a prompt cache is keyed by its prefix).
     pub tools: Arc<[ToolSpec]>,
-    /// The conversation so far.
-    pub messages: Vec<Fragment>,
+    /// The conversation so far, shared with the session's context.
+    pub messages: Arc<Vec<Fragment>>,
     /// The most tokens the answer may have.
     pub max_tokens: u32,
     /// Only set where the agent asks for one.

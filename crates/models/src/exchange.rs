@@ -284,7 +284,7 @@ mod tests {
     use crate::{Anthropic, Model};
 
     fn request() -> ModelRequest {
-        ModelRequest { model: "m".into(), system: Vec::new(), tools: Arc::from([]), messages: Vec::new(), max_tokens: 9, effort: None }
+        ModelRequest { model: "m".into(), system: Vec::new(), tools: Arc::from([]), messages: Arc::default(), max_tokens: 9, effort: None }
     }
 
     /// Whether a failure like this may have cost something.

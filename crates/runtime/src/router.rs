@@ -35,7 +35,7 @@ use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, nee
 use crate::session::batch::{batch, json};
 use crate::session::deps::Deps;
 use crate::session::load::load;
-use crate::session::request::plan;
+use crate::session::request::{offered, plan};
 use crate::subscribe::{Follower, Hub, Previews, StartAt};
 
 /// What a router is made of.
@@ -176,7 +176,7 @@ impl SessionRouter {
         }
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
-        let plan = plan(&agent, &deps.models, deps.max_output_tokens);
+        let plan = plan(&agent, &offered(&agent), &deps.models, deps.max_output_tokens);
         if new.budget.is_some() && plan.dearest().is_none() {
             return Err(not_budgetable(&agent.model.id, &plan).into());
         }

@@ -31,6 +31,12 @@ pub struct Previews {
     pub thinking: bool,
 }
 
+impl Previews {
+    fn any(self) -> bool {
+        self.message || self.thinking
+    }
+}
+
 /// One thing a follower sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -102,9 +108,17 @@ struct Inner {
     /// There while somebody listens: its frames are allocated at once, and most sessions have no
     /// follower most of the time.
     live: Option<broadcast::Sender<Live>>,
+    /// Followers that want previews; the others need not be woken by them.
+    previewed: usize,
 }
 
 impl Inner {
+    fn preview(&mut self, live: impl FnOnce() -> Live) {
+        if self.previewed > 0 {
+            self.tell(live);
+        }
+    }
+
     fn tell(&mut self, live: impl FnOnce() -> Live) {
         match &self.live {
             Some(channel) if channel.receiver_count() > 0 => {
@@ -149,7 +163,7 @@ impl Hub {
         let mut inner = self.inner();
         let after = inner.position;
         inner.open = Some(Open { event: event.clone(), kind, texts: Vec::new(), after });
-        inner.tell(|| Live::Start { event, kind, after });
+        inner.preview(|| Live::Start { event, kind, after });
     }
 
     /// The model says more, in the content block with this index.
@@ -159,7 +173,7 @@ impl Hub {
         if let Some(open) = inner.open.as_mut().filter(|open| open.event == event) {
             open.texts.resize(open.texts.len().max(index + 1), String::new());
             open.texts[index].push_str(text);
-            inner.tell(|| Live::Delta { event, index, text: text.into(), after });
+            inner.preview(|| Live::Delta { event, index, text: text.into(), after });
         }
     }
 
@@ -176,8 +190,9 @@ impl Hub {
     }
 
     /// A new follower's end of the channel, and what is being said at this moment.
-    fn subscribe(&self) -> (broadcast::Receiver<Live>, Option<Open>) {
+    fn subscribe(&self, previews: Previews) -> (broadcast::Receiver<Live>, Option<Open>) {
         let mut inner = self.inner();
+        inner.previewed += usize::from(previews.any());
         let live = inner.live.get_or_insert_with(|| broadcast::Sender::new(limits::LIVE_FRAMES)).subscribe();
         (live, inner.open.clone())
     }
@@ -190,7 +205,7 @@ pub struct Follower {
     scope: Scope,
     session: SessionId,
     /// Kept so that the session finds its followers.
-    _hub: Arc<Hub>,
+    hub: Arc<Hub>,
     live: broadcast::Receiver<Live>,
     previews: Previews,
     /// The position of the last event that was handed out.
@@ -205,12 +220,12 @@ pub struct Follower {
 
 impl Follower {
     pub(crate) fn new(store: Arc<dyn Store>, scope: Scope, session: SessionId, hub: Arc<Hub>, previews: Previews) -> Self {
-        let (live, joined) = hub.subscribe();
+        let (live, joined) = hub.subscribe(previews);
         Self {
             store,
             scope,
             session,
-            _hub: hub,
+            hub,
             live,
             previews,
             cursor: 0,
@@ -335,6 +350,12 @@ impl Follower {
                 self.over = true;
             }
         }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.hub.inner().previewed -= usize::from(self.previews.any());
     }
 }
 

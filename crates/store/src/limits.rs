@@ -21,6 +21,10 @@ pub const STATEMENT_CACHE: usize = 128;
 /// How long SQLite waits for a foreign lock (a backup tool, say) before the store is unavailable.
 pub const BUSY_TIMEOUT_MS: u64 = 5_000;
 
+/// Pages of 4 KiB in the write-ahead log after which they are moved into the database. A page that is
+/// written often moves once; a start after a crash reads as many.
+pub const CHECKPOINT_PAGES: i64 = 4_000;
+
 /// The write-ahead log is cut back to this size after a checkpoint.
 pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::limits;
+
 /// Passes connections on to the model.
 pub(super) async fn relay(listener: TcpListener, model: Option<SocketAddr>) -> anyhow::Result<()> {
     let model = model.context("egress needs the model's address")?;
@@ -21,6 +23,6 @@ async fn pass(mut client: TcpStream, model: SocketAddr) -> std::io::Result<()> {
     let mut upstream = TcpStream::connect(model).await?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
-    tokio::io::copy_bidirectional(&mut client, &mut upstream).await?;
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, limits::RELAY_BYTES, limits::RELAY_BYTES).await?;
     Ok(())
 }

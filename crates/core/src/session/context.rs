@@ -20,7 +20,8 @@ pub const CONTEXT_KINDS: [&str; 6] = ["turn_started", "inputs_flushed", "instruc
 /// The conversation, as serialised messages.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
-    messages: Vec<Fragment>,
+    /// Shared with the requests under way; copied only where one of them still is when a message comes.
+    messages: Arc<Vec<Fragment>>,
     results: Option<Results>,
 }
 
@@ -68,8 +69,8 @@ impl Context {
     }
 
     /// The messages so far, oldest first.
-    pub fn messages(&self) -> Vec<Fragment> {
-        self.messages.clone()
+    pub fn messages(&self) -> Arc<Vec<Fragment>> {
+        Arc::clone(&self.messages)
     }
 
     /// Inputs that enter together are one message.
@@ -83,7 +84,7 @@ impl Context {
 
     fn append(&mut self, role: Role, blocks: Vec<Value>) {
         if !blocks.is_empty() {
-            self.messages.push(serialise(role, &blocks));
+            Arc::make_mut(&mut self.messages).push(serialise(role, &blocks));
         }
     }
 
@@ -126,5 +127,5 @@ fn serialise(role: Role, blocks: &[Value]) -> Fragment {
         Role::User => "user",
         Role::Assistant => "assistant",
     };
-    Fragment(Arc::from(json!({"role": role, "content": blocks}).to_string()))
+    Fragment::new(json!({"role": role, "content": blocks}).to_string())
 }

@@ -253,7 +253,7 @@ pub(crate) fn context(messages: &[Fragment]) -> Result<(), Broken> {
     let mut open: Vec<String> = Vec::new();
     let mut last = "assistant";
     for message in messages {
-        let message: Value = serde_json::from_str(&message.0).map_err(|error| error.to_string())?;
+        let message: Value = serde_json::from_str(message.text()).map_err(|error| error.to_string())?;
         let blocks = message["content"].as_array().ok_or("a message without content")?;
         rule!(!blocks.is_empty(), "an empty message");
         let ids = |kind: &str, field: &str| -> Vec<String> {

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use ostler_core::model::Fragment;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -33,18 +34,15 @@ struct BlockGlance<'a> {
 }
 
 /// What a message that cannot go out as it is has in it. In the text of a block its quotes would be
-/// escaped, so that looking for it is enough, and much quicker than reading every message of a long
-/// conversation for every request.
+/// escaped, so that looking for it is enough, and much quicker than reading a message with an image.
 const SUSPECT: [&str; 4] = ["\"ostler\"", "\"thinking\"", "\"tool_use\"", "\"tool_result\""];
 
 /// The message as the target takes it; `None` where nothing is left of it.
-pub(super) fn outgoing<'a>(message: &'a str, target: &Origin<'_>) -> Option<Cow<'a, str>> {
-    if !SUSPECT.iter().any(|suspect| message.contains(suspect)) {
-        return Some(Cow::Borrowed(message));
+pub(super) fn outgoing<'a>(message: &'a Fragment, target: &Origin<'_>) -> Option<Cow<'a, str>> {
+    if message.goes_as_is(every_target_takes) {
+        return Some(Cow::Borrowed(message.text()));
     }
-    if serde_json::from_str::<Glance<'_>>(message).is_ok_and(|glance| glance.content.iter().all(is_plain)) {
-        return Some(Cow::Borrowed(message));
-    }
+    let message = message.text();
     let Ok(mut parsed) = serde_json::from_str::<Value>(message) else { return Some(Cow::Borrowed(message)) };
     let Some(Value::Array(blocks)) = parsed.get_mut("content") else { return Some(Cow::Borrowed(message)) };
     blocks.retain(|block| is_taken(block, target));
@@ -53,6 +51,11 @@ pub(super) fn outgoing<'a>(message: &'a str, target: &Origin<'_>) -> Option<Cow<
     }
     blocks.iter_mut().for_each(fit);
     Some(Cow::Owned(parsed.to_string()))
+}
+
+fn every_target_takes(message: &str) -> bool {
+    !SUSPECT.iter().any(|suspect| message.contains(suspect))
+        || serde_json::from_str::<Glance<'_>>(message).is_ok_and(|glance| glance.content.iter().all(is_plain))
 }
 
 fn is_plain(block: &BlockGlance<'_>) -> bool {
@@ -104,7 +107,8 @@ mod tests {
 
     fn sent(blocks: &Value) -> Value {
         let message = json!({"role": "assistant", "content": blocks}).to_string();
-        outgoing(&message, &TARGET).map_or(Value::Null, |message| serde_json::from_str::<Value>(&message).unwrap()["content"].take())
+        outgoing(&Fragment::new(message), &TARGET)
+            .map_or(Value::Null, |message| serde_json::from_str::<Value>(&message).unwrap()["content"].take())
     }
 
     fn marked(mut block: Value, maker: Origin<'_>) -> Value {
@@ -168,7 +172,7 @@ mod tests {
             "{\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":\"text\",\"text\":\"x\\ny\"}]}],\"role\":\"user\"}",
             "no json",
         ] {
-            assert!(matches!(outgoing(message, &TARGET), Some(Cow::Borrowed(same)) if same == message), "{message}");
+            assert!(matches!(outgoing(&Fragment::new(message), &TARGET), Some(Cow::Borrowed(same)) if same == message), "{message}");
         }
     }
 }

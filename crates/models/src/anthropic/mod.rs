@@ -57,14 +57,17 @@ impl Model for Anthropic {
         events: &mut (dyn FnMut(ModelEvent) + Send),
         cancel: CancellationToken,
     ) -> Result<ModelResponse, ModelError> {
-        let origin = Origin { dialect: DIALECT, provider: &self.provider, model: &request.model };
+        let model = request.model.clone();
+        let origin = Origin { dialect: DIALECT, provider: &self.provider, model: &model };
         let sent = ProviderRequest { path: "/v1/messages", headers: versioned(), body: Some(request::encode(&request, origin)) };
+        // Its share in the conversation ends here, so that the session need not copy it.
+        drop(request);
         let mut answer = Answer::new(ids);
         let mut exchange = Exchange::new(&*self.transport, &self.provider, self.timeouts);
         let asked = async { exchange.run(sent, &mut answer, events).await.map_err(Failed::into_error) };
         let ended = within_limits(self.timeouts, &cancel, asked).await;
         let usage = answer.usage();
-        let whole = ended.and_then(|()| answer.finish(&request.model));
+        let whole = ended.and_then(|()| answer.finish(&model));
         whole.map(|response| marked(response, origin)).map_err(|error| exchange.costed(error, usage))
     }
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use ostler_core::model::{EffortLevel, ModelRequest, ToolSpec};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::messages::outgoing;
@@ -12,7 +14,7 @@ use crate::origin::Origin;
 
 /// The body, for this target. Field order is fixed, so that equal prefixes of a conversation are equal bytes.
 pub(super) fn encode(request: &ModelRequest, target: Origin<'_>) -> Bytes {
-    let mut body = String::with_capacity(4096 + request.messages.iter().map(|message| message.0.len() + 1).sum::<usize>());
+    let mut body = String::with_capacity(4096 + request.messages.iter().map(|message| message.text().len() + 1).sum::<usize>());
     body.push_str("{\"model\":");
     body.push_str(&Value::from(request.model.as_str()).to_string());
     body.push_str(&format!(",\"max_tokens\":{},\"stream\":true", request.max_tokens));
@@ -24,13 +26,12 @@ pub(super) fn encode(request: &ModelRequest, target: Origin<'_>) -> Bytes {
         body.push_str(",\"system\":");
         body.push_str(&Value::from(system).to_string());
     }
-    let tools = marked(request.tools.iter().map(tool));
-    if !tools.is_empty() {
+    if let Some(tools) = tools(&request.tools) {
         body.push_str(",\"tools\":");
-        body.push_str(&Value::from(tools).to_string());
+        body.push_str(&tools);
     }
     body.push_str(",\"messages\":[");
-    let mut messages: Vec<Cow<'_, str>> = request.messages.iter().filter_map(|message| outgoing(&message.0, &target)).collect();
+    let mut messages: Vec<Cow<'_, str>> = request.messages.iter().filter_map(|message| outgoing(message, &target)).collect();
     if let Some(last) = messages.last_mut()
         && let Some(text) = with_marker(last)
     {
@@ -46,8 +47,26 @@ pub(super) fn encode(request: &ModelRequest, target: Origin<'_>) -> Bytes {
     Bytes::from(body)
 }
 
-fn tool(tool: &ToolSpec) -> Value {
-    json!({"name": tool.name, "description": tool.description, "input_schema": tool.input_schema})
+#[derive(Serialize)]
+struct Tool<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Value>,
+    description: &'a str,
+    input_schema: &'a RawValue,
+    name: &'a str,
+}
+
+impl<'a> Tool<'a> {
+    fn of(spec: &'a ToolSpec) -> Self {
+        Self { cache_control: None, description: &spec.description, input_schema: &spec.input_schema, name: &spec.name }
+    }
+}
+
+/// The tools with a cache marker on the last; `None` where there are none.
+fn tools(specs: &[ToolSpec]) -> Option<String> {
+    let mut tools: Vec<Tool<'_>> = specs.iter().map(Tool::of).collect();
+    tools.last_mut()?.cache_control = Some(cache_marker());
+    serde_json::to_string(&tools).ok()
 }
 
 fn effort_word(effort: EffortLevel) -> &'static str {
@@ -70,7 +89,11 @@ fn marked(entries: impl Iterator<Item = Value>) -> Vec<Value> {
 }
 
 fn mark(block: &mut Map<String, Value>) {
-    block.insert("cache_control".to_owned(), json!({"type": "ephemeral"}));
+    block.insert("cache_control".to_owned(), cache_marker());
+}
+
+fn cache_marker() -> Value {
+    json!({"type": "ephemeral"})
 }
 
 /// The message with a cache marker on its last block; `None` where it can carry none.

@@ -29,7 +29,7 @@ fn plain(messages: &[Value]) -> ModelRequest {
         model: "claude-x".to_owned(),
         system: Vec::new(),
         tools: Arc::from([]),
-        messages: messages.iter().map(|message| Fragment(message.to_string().into())).collect(),
+        messages: messages.iter().map(|message| Fragment::new(message.to_string())).collect::<Vec<_>>().into(),
         max_tokens: 1_000,
         effort: None,
     }
@@ -49,7 +49,7 @@ fn encoded(request: &ModelRequest) -> Value {
 
 #[test]
 fn a_full_request() {
-    let tool = |name: &str| ToolSpec { name: name.into(), description: format!("does {name}"), input_schema: json!({"type": "object"}) };
+    let tool = |name: &str| ToolSpec::new(name, format!("does {name}"), &json!({"type": "object"}));
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}});
     let request = ModelRequest {
         system: vec!["be kind".into(), " ".into(), "be brief".into()],
@@ -78,7 +78,7 @@ fn a_bare_request_has_no_empty_fields() {
 fn only_the_last_message_is_touched() {
     let odd = "{\"role\":\"user\",  \"content\":\"kept as it is\"}";
     let mut request = plain(&[user("last")]);
-    request.messages.insert(0, Fragment(odd.into()));
+    Arc::make_mut(&mut request.messages).insert(0, Fragment::new(odd));
     let body = String::from_utf8(request::encode(&request, target()).to_vec()).unwrap();
     assert!(body.contains(odd), "{body}");
 }

@@ -27,7 +27,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub(super) fn read(messages: &[Fragment]) -> Self {
-        let messages: Vec<Value> = messages.iter().filter_map(|message| serde_json::from_str(&message.0).ok()).collect();
+        let messages: Vec<Value> = messages.iter().filter_map(|message| serde_json::from_str(message.text()).ok()).collect();
         let mut conversation = Self::default();
         let mut calls: HashMap<String, String> = HashMap::new();
         let mut spoke = false;

@@ -106,7 +106,7 @@ mod tests {
 
     fn tools(names: &[&str]) -> Arc<[ToolSpec]> {
         let schema = json!({"type": "object", "properties": {"command": {}, "file_path": {}, "content": {}}});
-        let spec = |name: &&str| ToolSpec { name: (*name).to_owned(), description: String::new(), input_schema: schema.clone() };
+        let spec = |name: &&str| ToolSpec::new(*name, "", &schema);
         names.iter().map(spec).collect()
     }
 
@@ -119,7 +119,7 @@ mod tests {
             model: "demo".to_owned(),
             system: Vec::new(),
             tools: tools(names),
-            messages: conversation.iter().map(|message| Fragment(message.to_string().into())).collect(),
+            messages: conversation.iter().map(|message| Fragment::new(message.to_string())).collect::<Vec<_>>().into(),
             max_tokens: 100,
             effort: None,
         };
@@ -257,7 +257,7 @@ mod tests {
             model: "demo".to_owned(),
             system: Vec::new(),
             tools: tools(&[]),
-            messages: vec![Fragment(user("x").to_string().into())],
+            messages: vec![Fragment::new(user("x").to_string())].into(),
             max_tokens: 1,
             effort: None,
         };

@@ -29,7 +29,7 @@ pub(super) fn next(conversation: &Conversation, tools: &[ToolSpec]) -> Vec<Part>
                 text = format!("{INTRODUCTION}\n\n");
             }
             text.push_str(intent(&tool.name));
-            vec![Part::Say(text), Part::Call { name: tool.name.clone(), input: input(tool, conversation) }]
+            vec![Part::Say(text), Part::Call { name: tool.name.to_string(), input: input(tool, conversation) }]
         }
         _ if done == 0 => vec![Part::Say(echo(conversation, tools))],
         _ => vec![Part::Say(report(conversation))],
@@ -38,7 +38,7 @@ pub(super) fn next(conversation: &Conversation, tools: &[ToolSpec]) -> Vec<Part>
 
 /// The tools to use in this turn, in order: all that fit in the first turn, one in later ones.
 fn plan<'a>(conversation: &Conversation, tools: &'a [ToolSpec]) -> Vec<&'a ToolSpec> {
-    let offered = |name: &str| tools.iter().find(|tool| tool.name == name);
+    let offered = |name: &str| tools.iter().find(|tool| *tool.name == *name);
     let write = offered("write");
     // Reading back needs something that was written.
     let read = write.and_then(|_| offered("read"));
@@ -58,8 +58,9 @@ fn intent(tool: &str) -> &'static str {
 }
 
 fn input(tool: &ToolSpec, conversation: &Conversation) -> Value {
-    let path = if tool.input_schema["properties"]["path"].is_null() { "file_path" } else { "path" };
-    match tool.name.as_str() {
+    let schema: Value = serde_json::from_str(tool.input_schema.get()).unwrap_or_default();
+    let path = if schema["properties"]["path"].is_null() { "file_path" } else { "path" };
+    match &*tool.name {
         "bash" if conversation.is_later_turn => json!({"command": "date -u; ls -la"}),
         "bash" => json!({"command": "uname -sr; whoami; pwd; date -u"}),
         "write" => {

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use ostler_core::model::{EffortLevel, ModelRequest, ToolSpec};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::messages::Messages;
 use super::options::{Adaptation, EffortWords, OpenAiOptions, Optional};
@@ -27,8 +29,8 @@ pub(super) fn encode(request: &ModelRequest, target: Origin<'_>, options: OpenAi
     if !system.is_empty() {
         messages.system(&system.join("\n\n"));
     }
-    for message in &request.messages {
-        messages.push(&message.0);
+    for message in request.messages.iter() {
+        messages.push(message.text());
     }
     let translated = messages.finish();
     let optional = Optional {
@@ -37,22 +39,50 @@ pub(super) fn encode(request: &ModelRequest, target: Origin<'_>, options: OpenAi
         has_counts: !adaptation.without_counts,
         has_reasoning: translated.has_reasoning,
     };
-    let mut body = json!({"model": request.model, "messages": translated.messages, "stream": true});
-    body[optional.limit.name()] = Value::from(request.max_tokens);
+    let mut fields = Map::new();
+    fields.insert("model".to_owned(), request.model.as_str().into());
+    fields.insert("messages".to_owned(), translated.messages.into());
+    fields.insert("stream".to_owned(), true.into());
+    fields.insert(optional.limit.name().to_owned(), request.max_tokens.into());
     if optional.has_counts {
-        body["stream_options"] = json!({"include_usage": true});
+        fields.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     if let Some(word) = optional.effort {
-        body["reasoning_effort"] = Value::from(word);
+        fields.insert("reasoning_effort".to_owned(), word.into());
     }
-    if !request.tools.is_empty() {
-        body["tools"] = request.tools.iter().map(tool).collect();
-    }
-    Encoded { body: Bytes::from(body.to_string()), optional, call_ids: translated.call_ids }
+    let body = Body { fields, tools: request.tools.iter().map(Tool::of).collect() };
+    // Values and texts always have a text.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    Encoded { body: Bytes::from(body), optional, call_ids: translated.call_ids }
 }
 
-fn tool(tool: &ToolSpec) -> Value {
-    json!({"type": "function", "function": {"name": tool.name, "description": tool.description, "parameters": tool.input_schema}})
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    function: Function<'a>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    description: &'a str,
+    name: &'a str,
+    parameters: &'a RawValue,
+}
+
+impl<'a> Tool<'a> {
+    fn of(tool: &'a ToolSpec) -> Self {
+        let function = Function { description: &tool.description, name: &tool.name, parameters: &tool.input_schema };
+        Self { function, kind: "function" }
+    }
 }
 
 /// Servers know `low`, `medium` and `high`, newer models `xhigh`, which stands for all above; where

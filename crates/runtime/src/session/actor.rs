@@ -11,6 +11,7 @@ use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EffectId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
+use ostler_core::model::ToolSpec;
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::plan::ModelPlan;
@@ -25,7 +26,7 @@ use super::batch::{batch, json};
 use super::deps::Deps;
 use super::effects::{self, Dispatch, Link, Question};
 use super::load::Loaded;
-use super::request::{plan, request};
+use super::request::{offered, plan, request};
 use crate::error::RuntimeError;
 use crate::fault::{self, Point};
 use crate::limits;
@@ -76,7 +77,8 @@ pub(crate) struct Actor {
     workspace: WorkspaceId,
     hub: Arc<Hub>,
     state: State,
-    /// What the configuration offers for the agent's model.
+    /// The tools of the agent, and what the configuration offers for its model.
+    offered: Arc<[ToolSpec]>,
     plan: ModelPlan,
     context: Context,
     seq: u64,
@@ -96,12 +98,14 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn new(deps: Arc<Deps>, hub: Arc<Hub>, loaded: Loaded) -> Self {
         hub.wake(loaded.row.last_position);
-        let plan = plan(&loaded.state.agent, &deps.models, deps.max_output_tokens);
+        let offered = offered(&loaded.state.agent);
+        let plan = plan(&loaded.state.agent, &offered, &deps.models, deps.max_output_tokens);
         Self {
             deps,
             id: loaded.row.id,
             organization: loaded.row.organization,
             workspace: loaded.row.workspace,
+            offered,
             plan,
             hub,
             state: loaded.state,
@@ -261,7 +265,8 @@ impl Actor {
         }
         self.hub.publish(&events);
         if step.records.iter().any(|record| matches!(&record.body, RecordBody::Updated { change, .. } if change.agent.is_some())) {
-            self.plan = plan(&self.state.agent, &self.deps.models, self.deps.max_output_tokens);
+            self.offered = offered(&self.state.agent);
+            self.plan = plan(&self.state.agent, &self.offered, &self.deps.models, self.deps.max_output_tokens);
         }
         if room > Cost::ZERO {
             self.deps.capped.room(&self.workspace, room);
@@ -316,7 +321,7 @@ impl Actor {
                     target: ask.at.clone(),
                     workspace: self.workspace.clone(),
                     session: self.id.clone(),
-                    request: request(&self.state.agent, &self.context, ask),
+                    request: request(&self.state.agent, &self.offered, &self.context, ask),
                     cancel,
                 };
                 effects::call_model(&self.deps, &self.hub, question, results);

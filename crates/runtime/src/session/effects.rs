@@ -2,8 +2,10 @@
 //! message to its session.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId, WorkspaceId};
 use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest};
@@ -33,8 +35,9 @@ pub(crate) type Link = Arc<Mutex<Option<(IncarnationId, Arc<dyn SandboxLink>)>>>
 /// Runs a task whose one message reaches the session even if the task dies.
 fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = Input> + Send + 'static) {
     tokio::spawn(async move {
-        let input = tokio::spawn(task).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "an effect died");
+        // Nothing of a task that died is used afterwards.
+        let input = AssertUnwindSafe(task).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("an effect died");
             if_it_dies
         });
         fault::point(Point::BeforeResult);

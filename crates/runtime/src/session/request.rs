@@ -1,6 +1,6 @@
 //! What a session asks the model.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ostler_core::model::{ModelRequest, ToolSpec};
 use ostler_core::resources::session::SessionAgent;
@@ -19,12 +19,11 @@ const TOKENS_AROUND_TOOLS: usize = 1_000;
 const TOKENS_AROUND_A_TOOL: usize = 64;
 
 /// The request for the next step. Stable in its beginning, so that prompt caches hit.
-pub(crate) fn request(agent: &SessionAgent, context: &Context, ask: &Ask) -> ModelRequest {
-    let offered = offered(agent);
+pub(crate) fn request(agent: &SessionAgent, offered: &Arc<[ToolSpec]>, context: &Context, ask: &Ask) -> ModelRequest {
     ModelRequest {
         model: ask.at.model.clone(),
-        system: system(agent, &offered),
-        tools: Arc::from(offered),
+        system: system(agent, offered),
+        tools: Arc::clone(offered),
         messages: context.messages(),
         max_tokens: ask.max_tokens,
         effort: agent.model.effort.map(|effort| effort.level),
@@ -32,17 +31,14 @@ pub(crate) fn request(agent: &SessionAgent, context: &Context, ask: &Ask) -> Mod
 }
 
 /// What the configuration offers for this agent's model.
-pub(crate) fn plan(agent: &SessionAgent, models: &Models, max_tokens: u32) -> ModelPlan {
+pub(crate) fn plan(agent: &SessionAgent, offered: &[ToolSpec], models: &Models, max_tokens: u32) -> ModelPlan {
     let (targets, problem) = match models.resolve(&agent.model.id) {
         Ok(targets) => (targets, None),
         Err(problem) => (Vec::new(), Some(problem)),
     };
-    let offered = offered(agent);
-    let tools: usize = offered
-        .iter()
-        .map(|tool| tool.name.len() + tool.description.len() + tool.input_schema.to_string().len() + TOKENS_AROUND_A_TOOL)
-        .sum();
-    let system: usize = system(agent, &offered).iter().map(String::len).sum();
+    let tools: usize =
+        offered.iter().map(|tool| tool.name.len() + tool.description.len() + tool.input_schema.get().len() + TOKENS_AROUND_A_TOOL).sum();
+    let system: usize = system(agent, offered).iter().map(String::len).sum();
     // A token has at least a byte.
     let around = if offered.is_empty() { 0 } else { TOKENS_AROUND_TOOLS };
     let overhead_tokens = u64::try_from(around + tools + system).unwrap_or(u64::MAX);
@@ -50,23 +46,20 @@ pub(crate) fn plan(agent: &SessionAgent, models: &Models, max_tokens: u32) -> Mo
 }
 
 fn system(agent: &SessionAgent, offered: &[ToolSpec]) -> Vec<String> {
-    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&tool.name.as_str()));
+    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&&*tool.name));
     let note = has_builtin.then(|| SANDBOX_NOTE.to_owned());
     agent.system.iter().cloned().chain(note).collect()
 }
 
 /// The tools that the agent has and this server can offer: built-in ones first, then its own.
-fn offered(agent: &SessionAgent) -> Vec<ToolSpec> {
-    let builtin = ostler_sandbox::builtin_tools().iter().filter(|tool| tools::builtin_policy(&agent.tools, tool.name).is_some());
-    let builtin = builtin.map(|tool| ToolSpec {
-        name: tool.name.to_owned(),
-        description: tool.description.to_owned(),
-        input_schema: tool.input_schema.clone(),
+pub(crate) fn offered(agent: &SessionAgent) -> Arc<[ToolSpec]> {
+    static BUILTIN: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
+        let builtin = ostler_sandbox::builtin_tools().iter();
+        builtin.map(|tool| ToolSpec::new(tool.name, tool.description, &tool.input_schema)).collect()
     });
+    let builtin = BUILTIN.iter().filter(|tool| tools::builtin_policy(&agent.tools, &tool.name).is_some()).cloned();
     let custom = agent.tools.iter().filter_map(|tool| match tool {
-        Tool::Custom { name, description, input_schema } => {
-            Some(ToolSpec { name: name.clone(), description: description.clone(), input_schema: input_schema.clone() })
-        }
+        Tool::Custom { name, description, input_schema } => Some(ToolSpec::new(name.as_str(), description.as_str(), input_schema)),
         Tool::AgentToolset { .. } | Tool::McpToolset { .. } => None,
     });
     builtin.chain(custom).collect()

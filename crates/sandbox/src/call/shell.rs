@@ -3,8 +3,9 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
@@ -16,6 +17,9 @@ use crate::{layout, limits};
 /// Loads the state, runs the command from descriptor 9, and saves the state at the end. Options
 /// come last, so that they do not change how the state is loaded.
 const PRELUDE: &str = include_str!("prelude.sh");
+
+/// Its last line.
+const WHOLE: [u8; 7] = *b"#whole\n";
 
 const COMMAND_FD: i32 = 9;
 const ENVIRONMENT: [&std::ffi::CStr; 9] = [
@@ -42,14 +46,27 @@ pub(super) fn tidy_state(restart: bool) {
 /// else it left. Done here because bash would need another program for it.
 pub(super) fn adopt_state(shell: Pid) {
     let next = format!("{}.{shell}", layout::SHELL_STATE);
-    let whole = format!("{next}.whole");
-    if fs::symlink_metadata(&whole).is_ok() {
+    if is_whole(&next).unwrap_or(false) {
         // Without it, the next call starts from the last state: the disk may be full.
         let _ = fs::rename(&next, layout::SHELL_STATE);
     }
-    for left in [whole, format!("{next}.names"), next] {
+    for left in [format!("{next}.names"), next] {
         let _ = fs::remove_file(left);
     }
+}
+
+/// Whether the shell came to the end of what it had to write.
+fn is_whole(state: &str) -> io::Result<bool> {
+    // It is the workload's file: it may be a link to anywhere, or a pipe that nobody writes to.
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state)?;
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut end = [0; WHOLE.len()];
+    let length = i64::try_from(WHOLE.len()).map_err(io::Error::other)?;
+    file.seek(SeekFrom::End(-length))?;
+    file.read_exact(&mut end)?;
+    Ok(end == WHOLE)
 }
 
 /// The command as a file that is read from its start.

@@ -9,11 +9,14 @@ use crate::home::{Home, bash, request, sh, text};
 async fn state_goes_from_call_to_call() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
-    sh(&inside, r#"mkdir -p "a b"; cd "a b"; x=$'one\ntwo'; export Y=why; list=(1 "2 3"); declare -A map=([k]=v); f() { echo "f:$1"; }; shopt -s nullglob; set -o pipefail; alias ll='ls -l'; umask 077"#).await;
+    sh(&inside, r#"mkdir -p "a b"; cd "a b"; x=$'one\ntwo'; export Y=why; list=(1 "2 3"); declare -A map=([k]=v); f() { echo "f:$1"; }; shopt -s nullglob extglob; set -o pipefail; alias ll='ls -l'; umask 077"#).await;
     assert_eq!(
         sh(&inside, r#"pwd; echo "$x"; bash -c 'echo $Y'; echo "${list[1]}" "${map[k]}"; f 2; shopt nullglob; set -o | grep pipefail; alias ll; umask"#).await,
         "/workspace/a b\none\ntwo\nwhy\n2 3 v\nf:2\nnullglob       \ton\npipefail       \ton\nalias ll='ls -l'\n0077"
     );
+    // A function that only parses with an option that the last call set.
+    sh(&inside, "pick() { case $1 in @(a|b)) echo picked;; esac; }").await;
+    assert_eq!(sh(&inside, "pick a").await, "picked");
     let failed = inside.run(&bash("cd /tmp; z=kept; exit 3")).await.unwrap();
     assert!(failed.is_error && failed.end == CallEnd::Finished);
     assert_eq!(text(&failed), "[exit status 3]");

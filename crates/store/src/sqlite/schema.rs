@@ -20,6 +20,7 @@ pub(super) fn set_up_writer(conn: &Connection) -> Result<(), StoreError> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "journal_size_limit", limits::WAL_KEPT_BYTES)?;
+    conn.pragma_update(None, "wal_autocheckpoint", limits::CHECKPOINT_PAGES)?;
     // What a savepoint could roll back is small and need not go through files.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(())

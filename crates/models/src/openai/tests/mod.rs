@@ -20,7 +20,7 @@ fn plain(messages: &[Value]) -> ModelRequest {
         model: TARGET.model.to_owned(),
         system: Vec::new(),
         tools: std::sync::Arc::from([]),
-        messages: messages.iter().map(|message| Fragment(message.to_string().into())).collect(),
+        messages: messages.iter().map(|message| Fragment::new(message.to_string())).collect::<Vec<_>>().into(),
         max_tokens: 1_000,
         effort: None,
     }

@@ -108,8 +108,8 @@ async fn a_session_that_changes_its_dialect_at_every_step_keeps_the_rules_of_bot
     let mut context = vec![user(&format!("{}SAY done", step.repeat(6)))];
     for turn in 0..7_u64 {
         let adapter: &dyn Model = if turn % 3 == 1 { &anthropic } else { &chat };
-        let tool = ToolSpec { name: "bash".into(), description: "runs".into(), input_schema: json!({"type": "object"}) };
-        let messages = context.iter().map(|message: &Value| Fragment(message.to_string().into())).collect();
+        let tool = ToolSpec::new("bash", "runs", &json!({"type": "object"}));
+        let messages = context.iter().map(|message: &Value| Fragment::new(message.to_string())).collect::<Vec<_>>().into();
         let request = ModelRequest { messages, tools: Arc::from([tool]), ..plain(&[]) };
         let answer = adapter.answer(request, IdSource::new(1, turn), &mut |_| {}, CancellationToken::new()).await.unwrap();
         let blocks: Vec<Value> = answer.blocks.iter().map(|block| block.raw.clone()).collect();

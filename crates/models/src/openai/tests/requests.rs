@@ -33,7 +33,7 @@ fn call(id: &str) -> Value {
 
 #[test]
 fn a_full_request() {
-    let tool = |name: &str| ToolSpec { name: name.into(), description: format!("does {name}"), input_schema: json!({"type": "object"}) };
+    let tool = |name: &str| ToolSpec::new(name, format!("does {name}"), &json!({"type": "object"}));
     let pdf =
         json!({"type": "document", "title": "Plan", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}});
     let notes = json!({"type": "document", "title": "Notes", "context": "of Monday", "source": {"type": "text", "media_type": "text/plain", "data": "be quick"}});

@@ -36,8 +36,8 @@ impl Desk {
         let (canned, adapter): (&Canned, &dyn Model) =
             if model.starts_with("claude") { (&self.claude.0, &self.claude.1) } else { (&self.router.0, &self.router.1) };
         self.seed += 1;
-        let messages: Vec<Fragment> = self.context.iter().map(|message| Fragment(message.to_string().into())).collect();
-        let request = ModelRequest { model: model.into(), messages, ..plain(&[]) };
+        let messages: Vec<Fragment> = self.context.iter().map(|message| Fragment::new(message.to_string())).collect();
+        let request = ModelRequest { model: model.into(), messages: messages.into(), ..plain(&[]) };
         let answered = adapter.answer(request, IdSource::new(1, self.seed), &mut |_| {}, CancellationToken::new()).await.unwrap();
         let sent = canned.sent().pop().unwrap();
         self.keep(answered);

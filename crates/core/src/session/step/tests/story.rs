@@ -10,7 +10,7 @@ use crate::error::Refusal;
 use crate::events::client::parse;
 use crate::events::wire::{Event, EventBody, StopReason};
 use crate::ids::{AgentId, ApiKeyId, EventId, IdSource, IncarnationId, ThreadId};
-use crate::model::{BlockKind, Fragment, ModelError, ModelErrorKind, ModelResponse, ModelStop, ResponseBlock, TokenUsage};
+use crate::model::{BlockKind, ModelError, ModelErrorKind, ModelResponse, ModelStop, ResponseBlock, TokenUsage};
 use crate::resources::agent::AgentBody;
 use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
@@ -250,7 +250,7 @@ impl Story {
 
     /// What the model would be sent.
     pub(super) fn conversation(&self) -> Vec<Value> {
-        self.context.messages().iter().map(|Fragment(text)| serde_json::from_str(text).unwrap()).collect()
+        self.context.messages().iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect()
     }
 }
 
