@@ -13,7 +13,7 @@ use crate::model::EffortLevel;
 
 /// A model as a client names it: its id, or an object.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a model is its id, or an object with `id` and perhaps `effort`, `inference_geo`, `speed`")]
 pub enum ModelParams {
     /// The id alone.
     Id(String),
@@ -39,7 +39,7 @@ pub struct ModelConfigParams {
 
 /// An effort as sent: its name or an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an effort is low, medium, high, xhigh or max, or an object with one of them as `type`")]
 pub enum EffortParams {
     /// The name alone.
     Level(EffortLevel),

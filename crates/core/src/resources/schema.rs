@@ -16,10 +16,11 @@ pub fn check(tool: &str, schema: &Value) -> Result<(), Refusal> {
     if ["oneOf", "anyOf", "allOf"].iter().any(|key| top.contains_key(*key)) {
         return refuse("must not have oneOf, anyOf or allOf at its top");
     }
-    if let Some(Value::Object(properties)) = top.get("properties")
-        && !properties.keys().all(|name| is_property_name(name))
-    {
-        return refuse("has a property whose name is not 1 to 64 of [A-Za-z0-9_.-]");
+    match top.get("properties") {
+        None => {}
+        Some(Value::Object(properties)) if properties.keys().all(|name| is_property_name(name)) => {}
+        Some(Value::Object(_)) => return refuse("has a property whose name is not 1 to 64 of [A-Za-z0-9_.-]"),
+        Some(_) => return refuse("must have an object as its properties"),
     }
     match has_ref(top, 0) {
         Some(false) => Ok(()),
@@ -69,6 +70,7 @@ mod tests {
             json!({"type": "string"}),
             json!({"type": "object", "anyOf": []}),
             json!({"type": "object", "properties": {"a b": {}}}),
+            json!({"type": "object", "properties": [{}]}),
             json!({"type": "object", "properties": {"a": {"items": [{"$ref": "#/x"}]}}}),
         ] {
             assert!(check("t", &schema).is_err(), "{schema}");

@@ -48,7 +48,11 @@ pub struct SessionCreateParams {
 
 /// An agent as a session names it.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an agent is its id, an object of type `agent` with `id` and perhaps `version`, or one of type \
+        `agent_with_overrides` with `id` and what it replaces, each as in an agent"
+)]
 pub enum AgentRef {
     /// The latest version of this agent.
     Id(String),

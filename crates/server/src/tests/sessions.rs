@@ -39,6 +39,11 @@ async fn a_session_keeps_the_version_it_was_made_with() {
     let cleared = json!({"type": "agent_with_overrides", "id": agent, "model": null});
     let refused = home.post("/v1/sessions", json!({"agent": cleared, "environment_id": environment})).await;
     assert_eq!(refused.body["error"]["details"]["error_code"], "agent_model_required");
+    for nothing in [json!(7), json!({"id": agent}), json!({"type": "agent_with_overrides", "id": agent, "model": 7})] {
+        let refused = home.post("/v1/sessions", json!({"agent": nothing, "environment_id": environment})).await;
+        let message = text(&refused.body["error"]["message"]);
+        assert!(refused.status == 400 && message.contains("an agent is its id"), "{message}");
+    }
 }
 
 #[tokio::test]
