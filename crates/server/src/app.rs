@@ -35,8 +35,7 @@ pub fn app(state: AppState) -> Router {
 }
 
 pub(crate) fn router(api: Api) -> Router {
-    let (routes, _) = openapi::routes().split_for_parts();
-    routes
+    openapi::routes()
         .merge(docs::routes())
         .fallback(unbuilt::fallback)
         .method_not_allowed_fallback(wrong_method)
