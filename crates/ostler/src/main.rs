@@ -21,10 +21,6 @@ use crate::cli::{Command, ConfigCommand};
 use crate::client::Usage;
 use crate::commands::{ReaderGone, complete};
 
-/// Messages, events and requests are many small pieces of text.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // The spawner forks sandboxes and must have one thread only, so it starts before anything else.
     let mut args = std::env::args_os().skip(1);

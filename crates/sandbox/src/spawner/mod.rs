@@ -48,8 +48,6 @@ pub fn spawner_main(_args: impl Iterator<Item = OsString>) -> i32 {
 fn foreground() -> io::Result<()> {
     sys::close_all_but(&[])?;
     let alone = Alone::check()?;
-    // The server's allocator does without huge pages; what runs in a sandbox decides for itself.
-    let _ = nix::sys::prctl::set_thp_disable(false);
     let mut text = String::new();
     io::stdin().take(MAX_LAUNCH).read_to_string(&mut text)?;
     let launch: Launch = serde_json::from_str(&text).map_err(io::Error::other)?;
