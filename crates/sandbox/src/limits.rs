@@ -76,6 +76,11 @@ pub const RESULT_CHARS: usize = 100_000;
 pub const BASH_PREVIEW_BYTES: usize = 96_000;
 /// Bytes of output that are kept in a call's file.
 pub const SPILL_BYTES: u64 = 16 << 20;
+/// Bytes of a call that is given to a supervisor that waits; longer ones get one of their own. Less
+/// than what a socket takes at once.
+pub const PASSED_JOB: usize = 64 << 10;
+/// How long a shell waits for the next call, with a few hundred KiB of memory.
+pub const SHELL_WAITS: Duration = Duration::from_secs(10);
 /// Bytes of a command.
 pub const COMMAND_BYTES: usize = 1 << 20;
 /// Bytes of a saved shell state; a larger one is dropped.

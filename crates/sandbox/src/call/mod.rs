@@ -17,6 +17,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::EventId;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::init::Kept;
@@ -26,13 +27,16 @@ use crate::tools::ToolResult;
 use crate::{limits, tools};
 
 /// A call to be run.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) call: EventId,
     pub(crate) tool: String,
     pub(crate) input: Value,
     pub(crate) timeout_ms: u64,
 }
+
+/// Bytes of the length before a job.
+const LENGTH: usize = 4;
 
 /// The bytes that init and a supervisor say to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,27 +58,50 @@ impl Job {
         Self { call, tool: tool.to_owned(), input, timeout_ms }
     }
 
+    /// Says it to a waiting supervisor, whole or not at all. False where it has no place in a socket's
+    /// buffer.
+    pub(crate) fn say(&self, mut control: &UnixStream) -> io::Result<bool> {
+        let mut text = vec![0; LENGTH];
+        serde_json::to_writer(&mut text, self)?;
+        let length = text.len() - LENGTH;
+        if length > limits::PASSED_JOB {
+            return Ok(false);
+        }
+        text[..LENGTH].copy_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_be_bytes());
+        control.write_all(&text).map(|()| true)
+    }
+
+    /// Waits for one.
+    fn hear(mut control: &UnixStream) -> io::Result<Self> {
+        let mut length = [0; LENGTH];
+        control.read_exact(&mut length)?;
+        let mut text = vec![0; usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?];
+        control.read_exact(&mut text)?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
     /// Whether it needs a supervisor.
     pub(crate) fn is_shell(&self) -> bool {
         self.tool == tools::BASH
     }
 }
 
-/// Runs a call in a process of its own and does not return.
-pub(crate) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) -> ! {
+/// Runs a call in a process of its own and does not return. Without one, waits for the call of a
+/// shell, which comes over `control` with its length before it.
+pub(crate) fn run(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) -> ! {
     let body = std::panic::AssertUnwindSafe(|| perform(alone, kept, job, control));
     let code = i32::from(std::panic::catch_unwind(body).is_err());
     sys::exit_now(code)
 }
 
-fn perform(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
+fn perform(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) {
     let keep = [control.as_fd(), kept.calls.as_fd(), kept.results.as_fd()].map(|fd| fd.as_raw_fd());
     if sys::close_all_but(&keep).is_err() {
         return;
     }
+    let Some(job) = job else { return supervisor::wait_and_run(alone, kept, control) };
     if job.is_shell() {
-        supervisor::run(alone, kept, job, control);
-        return;
+        return supervisor::run(alone, kept, &job, control);
     }
     // What a file or a pattern makes it take ends this process or the tool's, not init.
     let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);

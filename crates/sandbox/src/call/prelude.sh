@@ -6,35 +6,14 @@ __ostler_shopt() {
   for __ostler_name in ${BASHOPTS//:/ }; do shopt -u "$__ostler_name"; done
   for __ostler_name in ${1//:/ }; do shopt -s "$__ostler_name"; done
 }
-# Without a subshell, which would cost more than all the rest, and with few lists that bash writes line by line.
+# Everything at once: choosing would cost more than all the rest. What cannot be assigned is refused when it is loaded.
 __ostler_save() {
   local __ostler_name __ostler_line
-  local -a __ostler_lines __ostler_kept=() __ostler_exported=()
   {
     printf '__ostler_shopt %q\n' "$__ostler_shopts"
-    printf -v __ostler_line '${!%s@} ' {A..Z} {a..z} _
-    eval "__ostler_lines=($__ostler_line)"
-    for __ostler_name in "${__ostler_lines[@]}"; do
-      case $__ostler_name in
-        __ostler_*|BASH*|EUID|PPID|UID|SHELLOPTS|FUNCNAME|GROUPS|DIRSTACK|LINENO|RANDOM|SRANDOM|SECONDS|PIPESTATUS|HISTCMD|EPOCH*|COMP_*|OPTIND|OPTERR|PWD|SHLVL|_|IFS) ;;
-        *) __ostler_kept+=("$__ostler_name") ;;
-      esac
-    done
-    (( ${#__ostler_kept[@]} )) && declare -p "${__ostler_kept[@]}"
-    printf 'IFS=%q\n' "$__ostler_ifs"
-    declare -F >|"$__ostler_state.$$.names"
-    mapfile -t __ostler_lines <"$__ostler_state.$$.names"
-    __ostler_kept=()
-    for __ostler_line in "${__ostler_lines[@]}"; do
-      __ostler_name=${__ostler_line##* }
-      case $__ostler_name in
-        __ostler_*) continue ;;
-      esac
-      __ostler_kept+=("$__ostler_name")
-      [[ ${__ostler_line% *} == *x* ]] && __ostler_exported+=("$__ostler_name")
-    done
-    (( ${#__ostler_kept[@]} )) && declare -f "${__ostler_kept[@]}"
-    (( ${#__ostler_exported[@]} )) && printf 'export -f %q\n' "${__ostler_exported[@]}"
+    declare -p
+    printf 'IFS=%q OPTIND=1\n' "$__ostler_ifs"
+    declare -f
     alias -p
     umask -p
     printf 'cd -- %q || cd /workspace\n' "$PWD"
@@ -52,8 +31,11 @@ __ostler_set=
 if [[ -f $__ostler_state ]]; then
   . "$__ostler_state" >/dev/null 2>&1 </dev/null
 fi
-IFS= read -r -d '' -u 9 __ostler_command
-exec 9<&-
-trap '{ __ostler_status=$? __ostler_options=$SHELLOPTS __ostler_shopts=$BASHOPTS __ostler_ifs=$IFS; set +aeux +o posix +o noclobber +o pipefail; IFS=$'"' \t\n'"'; } >/dev/null 2>&1; __ostler_save >/dev/null 2>&1 </dev/null; exit "$__ostler_status"' EXIT
+# Until here there need be no command. Nobody will ever say that there is one once 62 is closed.
+read -r -u 62 || exit
+SECONDS=0
+IFS= read -r -d '' -u 63 __ostler_command
+exec 62<&- 63<&-
+trap '{ __ostler_status=$? __ostler_command= __ostler_options=$SHELLOPTS __ostler_shopts=$BASHOPTS __ostler_ifs=$IFS; set +aeux +o posix +o noclobber +o pipefail; IFS=$'"' \t\n'"'; } >/dev/null 2>&1; __ostler_save >/dev/null 2>&1 </dev/null; exit "$__ostler_status"' EXIT
 eval "$__ostler_set"
 eval "$__ostler_command"

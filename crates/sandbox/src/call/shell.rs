@@ -1,27 +1,33 @@
-//! The shell of one call: a fresh bash that loads the state the last one left and leaves its own.
+//! The shell of one call: a fresh bash that loads the state the last one left and leaves its own. It
+//! is started before there is a command where that can be, because its start is most of a short call.
 //! The state is the workload's own file; a broken one costs the state, never the call.
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, pipe2};
 
-use crate::sys;
+use crate::sys::{self, Alone, Side};
 use crate::{layout, limits};
 
-/// Loads the state, runs the command from descriptor 9, and saves the state at the end. Options
+/// Loads the state, waits for a line on the descriptor for it, runs the command from the other, and
+/// saves the state at the end. Options
 /// come last, so that they do not change how the state is loaded.
 const PRELUDE: &str = include_str!("prelude.sh");
 
 /// Its last line.
 const WHOLE: [u8; 7] = *b"#whole\n";
 
-const COMMAND_FD: i32 = 9;
+/// Where bash finds both; higher than anything that is open by then.
+const GO_FD: i32 = 62;
+const COMMAND_FD: i32 = 63;
 const ENVIRONMENT: [&std::ffi::CStr; 9] = [
     c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     c"HOME=/home/agent",
@@ -46,13 +52,11 @@ pub(super) fn tidy_state(restart: bool) {
 /// else it left. Done here because bash would need another program for it.
 pub(super) fn adopt_state(shell: Pid) {
     let next = format!("{}.{shell}", layout::SHELL_STATE);
-    if is_whole(&next).unwrap_or(false) {
-        // Without it, the next call starts from the last state: the disk may be full.
-        let _ = fs::rename(&next, layout::SHELL_STATE);
+    if is_whole(&next).unwrap_or(false) && fs::rename(&next, layout::SHELL_STATE).is_ok() {
+        return;
     }
-    for left in [format!("{next}.names"), next] {
-        let _ = fs::remove_file(left);
-    }
+    // The next call starts from the last state: the disk may be full.
+    let _ = fs::remove_file(next);
 }
 
 /// Whether the shell came to the end of what it had to write.
@@ -69,23 +73,61 @@ fn is_whole(state: &str) -> io::Result<bool> {
     Ok(end == WHOLE)
 }
 
-/// The command as a file that is read from its start.
-pub(super) fn command_file(command: &str) -> io::Result<OwnedFd> {
-    let mut file = fs::File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(command.as_bytes())?;
-    file.rewind()?;
-    Ok(file.into())
+/// A bash that has loaded the state and waits for its command.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) pid: Pid,
+    /// What it and its children write; reading never blocks.
+    pub(super) output: File,
+    command: File,
+    go: File,
+}
+
+impl Shell {
+    /// Starts it.
+    pub(super) fn prepare(alone: &Alone) -> io::Result<Self> {
+        let (reads, writes) = pipe2(OFlag::O_CLOEXEC)?;
+        let (waits, go) = pipe2(OFlag::O_CLOEXEC)?;
+        let command = File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
+        let pid = match sys::fork(alone)? {
+            Side::Child => {
+                exec(&command, &waits, &writes);
+                const NOT_EXECUTABLE: i32 = 126;
+                sys::exit_now(NOT_EXECUTABLE)
+            }
+            Side::Parent(pid) => pid,
+        };
+        // Only the reading end: the writing end belongs to the shell, which expects it to block.
+        nix::fcntl::fcntl(&reads, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { pid, output: reads.into(), command, go: go.into() })
+    }
+
+    /// Gives it its command and lets it go. An error means that it is gone.
+    pub(super) fn run(mut self, command: &str) -> io::Result<(Pid, File)> {
+        self.command.write_all(command.as_bytes())?;
+        // The shell reads by the same offset.
+        self.command.rewind()?;
+        self.go.write_all(b"\n")?;
+        Ok((self.pid, self.output))
+    }
+
+    /// Ends one that is not needed.
+    pub(super) fn end(self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
 }
 
 /// Becomes bash. Only returns if that fails.
-pub(super) fn exec(command: &impl AsFd, output: &impl AsFd) -> io::Error {
+fn exec(command: &impl AsFd, waits: &impl AsFd, output: &impl AsFd) -> io::Error {
     let prepared = || -> io::Result<CString> {
-        let null = fs::File::open("/dev/null")?;
+        let null = File::open("/dev/null")?;
         sys::dup_to(&null, 0)?;
         // Before its number is given to something else.
         drop(null);
         sys::dup_to(output, 1)?;
         sys::dup_to(output, 2)?;
+        sys::dup_to(waits, GO_FD)?;
         sys::dup_to(command, COMMAND_FD)?;
         nix::unistd::setsid()?;
         sys::default_signal(Signal::SIGPIPE)?;

@@ -1,29 +1,30 @@
 //! The supervisor of one shell call: the reaper of everything that the call starts, daemons
 //! included. It ends the call when bash ends, or ends everything when it is told to or late. What
-//! the call left in the background lives on under it.
+//! the call left in the background lives on under it. It may be there before its call, with a shell
+//! that waits.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::Pid;
 use ostler_core::call::{CallEnd, CallOutcome};
 use serde::Deserialize;
 
 use super::output::Output;
+use super::shell::Shell;
 use super::{Job, settle, shell};
 use crate::init::{Kept, kill_descendants};
 use crate::limits;
-use crate::sys::{self, Alone, Side};
+use crate::sys::{self, Alone};
 
 #[derive(Debug, Deserialize)]
 struct Input {
@@ -42,7 +43,37 @@ struct Supervisor {
     deadline: Instant,
 }
 
-pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
+/// Prepares a shell, waits for its call, which init may never have, and runs it.
+pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: UnixStream) {
+    shell::tidy_state(false);
+    let Ok(shell) = become_supervisor().and_then(|()| Shell::prepare(alone)) else { return };
+    match Job::hear(&control) {
+        Ok(job) => perform(alone, kept, &job, control, Some(shell)),
+        Err(_) => shell.end(),
+    }
+}
+
+/// Runs a call with a shell that is started for it.
+pub(super) fn run(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream) {
+    match become_supervisor() {
+        Ok(()) => perform(alone, kept, job, control, None),
+        Err(error) => settle(kept, &job.call, &not_started(&error), &control),
+    }
+}
+
+fn not_started(error: &io::Error) -> CallOutcome {
+    let text = format!("The shell could not be started: {error}. Stop background processes first.");
+    CallOutcome::text(text, true, CallEnd::Finished)
+}
+
+fn become_supervisor() -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let _ = nix::sys::prctl::set_name(c"supervisor");
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
+fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepared: Option<Shell>) {
     let refuse = |message: String| {
         let outcome = CallOutcome::text(message, true, CallEnd::Finished);
         settle(kept, &job.call, &outcome, &control);
@@ -51,7 +82,10 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
         Ok(input) => input,
         Err(error) => return refuse(format!("Invalid input: {error}")),
     };
-    shell::tidy_state(input.restart);
+    if input.restart || prepared.is_none() {
+        prepared.take().into_iter().for_each(Shell::end);
+        shell::tidy_state(input.restart);
+    }
     let command = match input.command {
         Some(command) if command.len() > limits::COMMAND_BYTES => {
             return refuse(format!("The command is longer than {} bytes; write it to a file and run that.", limits::COMMAND_BYTES));
@@ -64,7 +98,7 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
-    match control.try_clone().and_then(|control| Supervisor::start(alone, &job, &command, control)) {
+    match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared)) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call);
             let (end, note) = supervisor.attend(&mut output);
@@ -74,33 +108,21 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: Job, control: UnixStream) {
             settle(kept, &job.call, &outcome, &control);
             supervisor.linger();
         }
-        Err(error) => refuse(format!("The shell could not be started: {error}. Stop background processes first.")),
+        Err(error) => settle(kept, &job.call, &not_started(&error), &control),
     }
 }
 
 impl Supervisor {
-    fn start(alone: &Alone, job: &Job, command: &str, control: UnixStream) -> io::Result<Self> {
-        nix::sys::prctl::set_child_subreaper(true)?;
-        let _ = nix::sys::prctl::set_name(c"supervisor");
-        nix::unistd::setsid()?;
+    fn start(alone: &Alone, job: &Job, command: &str, control: UnixStream, prepared: Option<Shell>) -> io::Result<Self> {
         control.set_nonblocking(true)?;
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let (reads, writes): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC)?;
-        let command = shell::command_file(command)?;
-        let shell = match sys::fork(alone)? {
-            Side::Child => {
-                shell::exec(&command, &writes);
-                const NOT_EXECUTABLE: i32 = 126;
-                sys::exit_now(NOT_EXECUTABLE)
-            }
-            Side::Parent(pid) => pid,
-        };
-        // Only the reading end: the writing end belongs to the shell, which expects it to block.
-        nix::fcntl::fcntl(&reads, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // A command of an earlier call may have killed the one that waited.
+        let living = prepared.filter(|shell| matches!(waitpid(shell.pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
+        let (shell, output) = living.map_or_else(|| Shell::prepare(alone), Ok)?.run(command)?;
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
-        Ok(Self { shell, signals, control, pipe: Some(reads.into()), deadline })
+        Ok(Self { shell, signals, control, pipe: Some(output), deadline })
     }
 
     /// Waits for the end of the call. Returns how it ended and, if it did not end well, a note.

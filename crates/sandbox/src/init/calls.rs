@@ -49,16 +49,27 @@ struct Worker {
     hung_up: bool,
 }
 
+/// A supervisor with a shell that waits for the next call.
+struct Waiting {
+    pid: Pid,
+    control: UnixStream,
+    /// When it has waited long enough.
+    until: Instant,
+}
+
 pub(super) struct Calls {
     alone: Alone,
     spec: SandboxSpec,
     kept: Kept,
     progress: HashMap<EventId, Progress>,
     workers: HashMap<Pid, Worker>,
+    waiting: Option<Waiting>,
     /// Calls whose worker is gone without a result; they settle when its processes are gone too.
     orphaned: Vec<(EventId, CallEnd)>,
     sweeping: bool,
     settled: Vec<EventId>,
+    /// Whether a shell left its state since a shell was prepared.
+    state_is_new: bool,
     /// Results for which there was no place on disk.
     unstored: HashMap<EventId, CallOutcome>,
 }
@@ -71,9 +82,11 @@ impl Calls {
             kept,
             progress: HashMap::new(),
             workers: HashMap::new(),
+            waiting: None,
             orphaned: Vec::new(),
             sweeping: false,
             settled: Vec::new(),
+            state_is_new: false,
             unstored: HashMap::new(),
         }
     }
@@ -112,25 +125,43 @@ impl Calls {
     }
 
     fn start(&mut self, job: Job) -> std::io::Result<()> {
+        let (call, is_supervisor) = (job.call.clone(), job.is_shell());
+        let grace = if is_supervisor { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
+        let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
+        let waiting = if is_supervisor { self.waiting.take() } else { None };
+        let (pid, control) = match waiting {
+            // One that died is reaped as any other child; nothing of the call can have happened.
+            Some(waiting) if matches!(job.say(&waiting.control), Ok(true)) => (waiting.pid, waiting.control),
+            _ => self.fork(Some(job))?,
+        };
+        let worker = Worker { call, control, is_supervisor, deadline, end: CallEnd::Finished, settled: false, hung_up: false };
+        self.workers.insert(pid, worker);
+        Ok(())
+    }
+
+    fn fork(&self, job: Option<Job>) -> std::io::Result<(Pid, UnixStream)> {
         let (own, theirs) = UnixStream::pair()?;
         own.set_nonblocking(true)?;
         match sys::fork(&self.alone)? {
             Side::Child => call::run(&self.alone, &self.kept, job, theirs),
-            Side::Parent(pid) => {
-                let grace = if job.is_shell() { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
-                let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
-                let worker = Worker {
-                    call: job.call.clone(),
-                    control: own,
-                    is_supervisor: job.is_shell(),
-                    deadline,
-                    end: CallEnd::Finished,
-                    settled: false,
-                    hung_up: false,
-                };
-                self.workers.insert(pid, worker);
-                Ok(())
-            }
+            Side::Parent(pid) => Ok((pid, own)),
+        }
+    }
+
+    /// Has a shell ready if the last one is too old.
+    pub(super) fn prepare_if_new(&mut self) {
+        if std::mem::take(&mut self.state_is_new) {
+            self.prepare();
+        }
+    }
+
+    /// Has a shell ready for the next call, with the state that is there now.
+    pub(super) fn prepare(&mut self) {
+        // The one that waits has an older state; it ends when it hears that it has no call.
+        self.waiting = None;
+        // Without one, the next call starts its own.
+        if let Ok((pid, control)) = self.fork(None) {
+            self.waiting = Some(Waiting { pid, control, until: Instant::now() + limits::SHELL_WAITS });
         }
     }
 
@@ -185,7 +216,8 @@ impl Calls {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let sweep = self.sweeping.then(|| Instant::now() + limits::KILL_PAUSE);
-        self.workers.values().filter(|worker| !worker.settled).map(|worker| worker.deadline).chain(sweep).min()
+        let waiting = self.waiting.as_ref().map(|waiting| waiting.until);
+        self.workers.values().filter(|worker| !worker.settled).map(|worker| worker.deadline).chain(sweep).chain(waiting).min()
     }
 
     /// A worker said that its result is there, or closed its end and is about to be reaped.
@@ -196,8 +228,9 @@ impl Calls {
             Ok(0) => worker.hung_up = true,
             Ok(_) if self.kept.is_settled(&worker.call) => {
                 worker.settled = true;
-                let call = worker.call.clone();
+                let (call, is_supervisor) = (worker.call.clone(), worker.is_supervisor);
                 self.settle(call);
+                self.state_is_new |= is_supervisor;
             }
             Ok(_) | Err(_) => {}
         }
@@ -206,6 +239,9 @@ impl Calls {
     /// Reaps what ended, ends what is late, and sweeps up what lost its supervisor.
     pub(super) fn tend(&mut self) {
         let now = Instant::now();
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.until <= now) {
+            self.waiting = None;
+        }
         for (pid, worker) in &mut self.workers {
             if !worker.settled && worker.deadline <= now {
                 if worker.end == CallEnd::Finished {
@@ -222,7 +258,7 @@ impl Calls {
             }
         }
         if self.sweeping {
-            let live: HashSet<Pid> = self.workers.keys().copied().collect();
+            let live: HashSet<Pid> = self.workers.keys().copied().chain(self.waiting.as_ref().map(|waiting| waiting.pid)).collect();
             if processes::kill_descendants(Pid::this(), &live) == 0 {
                 self.sweeping = false;
                 for (call, end) in std::mem::take(&mut self.orphaned) {
@@ -233,6 +269,9 @@ impl Calls {
     }
 
     fn reap(&mut self, pid: Pid) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.pid == pid) {
+            self.waiting = None;
+        }
         let Some(worker) = self.workers.remove(&pid) else { return };
         // Whatever lived under a supervisor now lives under init.
         self.sweeping |= worker.is_supervisor || !worker.settled;

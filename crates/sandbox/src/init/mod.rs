@@ -67,7 +67,8 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let kept = Kept { calls: life.calls, results: life.results };
-    let calls = Calls::new(alone, life.spec, kept);
+    let mut calls = Calls::new(alone, life.spec, kept);
+    calls.prepare();
     Ok(Init {
         incarnation: life.incarnation,
         secret: life.secret,
@@ -113,6 +114,8 @@ impl Init {
                 self.peers.values_mut().for_each(|server| server.owe(&call));
             }
             self.deliver();
+            // After the results have left, which somebody waits for.
+            self.calls.prepare_if_new();
         }
     }
 

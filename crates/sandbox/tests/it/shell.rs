@@ -103,3 +103,37 @@ async fn a_long_command_is_taken_and_a_longer_one_refused() {
     assert!(refused.is_error && text(&refused).contains("give a command"));
     home.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_that_waits_for_a_call_and_is_killed_costs_nothing() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    let hunter = r#"x=1; (
+        own=" $$ $BASHPID "
+        until [[ ${found-} ]]; do
+            for process in /proc/[0-9]*; do
+                pid=${process#/proc/}
+                name=; read -r name <"$process/comm"
+                [[ $name == bash && $own != *" $pid "* ]] && kill -9 "$pid" && found=1
+            done
+        done 2>/dev/null
+        echo yes >killed
+    ) &"#;
+    sh(&inside, hunter).await;
+    while inside.run(&request("read", json!({"file_path": "killed"}))).await.unwrap().is_error {}
+    assert_eq!(sh(&inside, "echo $x").await, "1");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_is_that_of_the_call_that_ended_last() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    let (long, short) = (bash("x=long; until [[ -e done ]]; do :; done"), bash("x=short; touch started"));
+    tokio::join!(async { assert!(!inside.run(&long).await.unwrap().is_error) }, async {
+        assert!(!inside.run(&short).await.unwrap().is_error);
+        assert_eq!(sh(&inside, "echo $x; touch done").await, "short");
+    });
+    assert_eq!(sh(&inside, "echo $x").await, "long");
+    home.end().await;
+}
