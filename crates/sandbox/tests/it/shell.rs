@@ -129,10 +129,11 @@ async fn a_shell_that_waits_for_a_call_and_is_killed_costs_nothing() {
 async fn the_state_is_that_of_the_call_that_ended_last() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
-    let (long, short) = (bash("x=long; until [[ -e done ]]; do :; done"), bash("x=short; touch started"));
+    let (long, short) = (bash("x=long; until [[ -e done ]]; do :; done"), bash("x=short"));
     tokio::join!(async { assert!(!inside.run(&long).await.unwrap().is_error) }, async {
         assert!(!inside.run(&short).await.unwrap().is_error);
-        assert_eq!(sh(&inside, "echo $x; touch done").await, "short");
+        assert_eq!(sh(&inside, "echo $x").await, "short");
+        inside.run(&request("write", json!({"file_path": "done", "content": "yes"}))).await.unwrap();
     });
     assert_eq!(sh(&inside, "echo $x").await, "long");
     home.end().await;
