@@ -1,41 +1,52 @@
-__ostler_state=/run/ostler/state
-# Options of `shopt`, put back where they differ.
-__ostler_shopt() {
-  local __ostler_name
-  [[ $1 == "$BASHOPTS" ]] && return
-  for __ostler_name in ${BASHOPTS//:/ }; do shopt -u "$__ostler_name"; done
-  for __ostler_name in ${1//:/ }; do shopt -s "$__ostler_name"; done
+# One group, so that all of it is parsed before anything of the workload is loaded: no alias of its changes it. Builtins are
+# named as such because of its functions.
+{
+  # Options of `shopt`, put back where they differ.
+  __ostler_shopt() {
+    builtin local __ostler_name
+    [[ $1 == "$BASHOPTS" ]] && builtin return
+    for __ostler_name in ${BASHOPTS//:/ }; do builtin shopt -u "$__ostler_name"; done
+    for __ostler_name in ${1//:/ }; do builtin shopt -s "$__ostler_name"; done
+  }
+  __ostler_place() { builtin :; }
+  __ostler_set=
+  if [[ -f /run/ostler/state ]]; then
+    builtin . /run/ostler/state >/dev/null 2>&1 </dev/null
+  fi
+  __ostler_left=
+  # Everything at once: choosing would cost more than all the rest. What cannot be assigned is refused when it is loaded.
+  __ostler_leave() {
+    [[ $__ostler_left ]] && builtin return
+    __ostler_left=1 __ostler_command= __ostler_options=$SHELLOPTS __ostler_shopts=$BASHOPTS
+    builtin set +aeux +o posix +o noclobber +o pipefail
+    builtin unset -f __ostler_shopt __ostler_place __ostler_leave
+    {
+      builtin printf '__ostler_shopt %q\n' "$__ostler_shopts"
+      builtin declare -p
+      [[ -v IFS ]] || builtin printf 'unset IFS\n'
+      builtin printf 'OPTIND=1\n'
+      builtin declare -f
+      builtin alias -p
+      builtin umask -p
+      builtin printf '__ostler_place() { builtin cd -- %q || builtin cd /workspace%s; }\n' "$PWD" "${OLDPWD:+; OLDPWD=${OLDPWD@Q}}"
+      builtin local IFS=' ' __ostler_name __ostler_line=
+      for __ostler_name in ${__ostler_options//:/ }; do
+        case $__ostler_name in
+          allexport|errexit|errtrace|functrace|ignoreeof|keyword|noclobber|noglob|nounset|physical|pipefail|posix|xtrace) __ostler_line+="set -o $__ostler_name; " ;;
+        esac
+      done
+      builtin printf '__ostler_set=%q\n#whole\n' "$__ostler_line"
+    } >|"/run/ostler/state.$$"
+  }
+  # Until here there need be no command. Nobody will ever say that there is one once 62 is closed. With a time, TMOUT is nothing.
+  builtin read -r -t 1000000 -u 62 || builtin exit
+  SECONDS=0
+  { __ostler_place; } >/dev/null 2>&1
+  builtin mapfile -d '' -u 63 __ostler_command
+  exec 62<&- 63<&-
+  builtin trap '{ __ostler_status=$?; \__ostler_leave; } >/dev/null 2>&1 </dev/null; \builtin exit "$__ostler_status"' EXIT
+  builtin eval "${__ostler_set:+$__ostler_set$'\n'}$__ostler_command"
+  # A trap of the command itself may stand in the place of ours.
+  { __ostler_status=$?; __ostler_leave; } >/dev/null 2>&1 </dev/null
+  builtin exit "$__ostler_status"
 }
-# Everything at once: choosing would cost more than all the rest. What cannot be assigned is refused when it is loaded.
-__ostler_save() {
-  local __ostler_name __ostler_line
-  {
-    printf '__ostler_shopt %q\n' "$__ostler_shopts"
-    declare -p
-    printf 'IFS=%q OPTIND=1\n' "$__ostler_ifs"
-    declare -f
-    alias -p
-    umask -p
-    printf 'cd -- %q || cd /workspace\n' "$PWD"
-    [[ ${OLDPWD-} ]] && printf 'OLDPWD=%q\n' "$OLDPWD"
-    __ostler_line=
-    for __ostler_name in ${__ostler_options//:/ }; do
-      case $__ostler_name in
-        allexport|errexit|errtrace|functrace|ignoreeof|keyword|noclobber|noglob|nounset|physical|pipefail|posix|xtrace) __ostler_line+="set -o $__ostler_name; " ;;
-      esac
-    done
-    printf '__ostler_set=%q\n#whole\n' "$__ostler_line"
-  } >|"$__ostler_state.$$"
-}
-__ostler_set=
-if [[ -f $__ostler_state ]]; then
-  . "$__ostler_state" >/dev/null 2>&1 </dev/null
-fi
-# Until here there need be no command. Nobody will ever say that there is one once 62 is closed.
-read -r -u 62 || exit
-SECONDS=0
-IFS= read -r -d '' -u 63 __ostler_command
-exec 62<&- 63<&-
-trap '{ __ostler_status=$? __ostler_command= __ostler_options=$SHELLOPTS __ostler_shopts=$BASHOPTS __ostler_ifs=$IFS; set +aeux +o posix +o noclobber +o pipefail; IFS=$'"' \t\n'"'; } >/dev/null 2>&1; __ostler_save >/dev/null 2>&1 </dev/null; exit "$__ostler_status"' EXIT
-eval "$__ostler_set"
-eval "$__ostler_command"

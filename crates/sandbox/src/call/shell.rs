@@ -63,7 +63,8 @@ pub(super) fn adopt_state(shell: Pid) {
 fn is_whole(state: &str) -> io::Result<bool> {
     // It is the workload's file: it may be a link to anywhere, or a pipe that nobody writes to.
     let mut file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state)?;
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > limits::SHELL_STATE_BYTES {
         return Ok(false);
     }
     let mut end = [0; WHOLE.len()];

@@ -118,9 +118,12 @@ impl Supervisor {
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        // A command of an earlier call may have killed the one that waited.
+        // A process of an earlier call may have killed the one that waited.
         let living = prepared.filter(|shell| matches!(waitpid(shell.pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
-        let (shell, output) = living.map_or_else(|| Shell::prepare(alone), Ok)?.run(command)?;
+        let (shell, output) = match living.map(|shell| shell.run(command)) {
+            Some(Ok(running)) => running,
+            Some(Err(_)) | None => Shell::prepare(alone)?.run(command)?,
+        };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
         Ok(Self { shell, signals, control, pipe: Some(output), deadline })
     }

@@ -25,6 +25,42 @@ async fn state_goes_from_call_to_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_command_does_to_its_shell_the_next_has_its_state() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    for (command, then, expected) in [
+        ("unset IFS", "x='a b c'; set -- $x; echo $#; unset x", "3"),
+        ("IFS=:", "x='a:b c'; set -- $x; echo $#; IFS=$' \\t\\n'", "2"),
+        ("trap 'echo bye' EXIT; z=5; cd /tmp", "echo $z; pwd", "5\n/tmp"),
+        ("cd() { builtin cd \"$1\" && ls >/dev/null; }; builtin cd /usr", "pwd", "/usr"),
+        ("shopt -s expand_aliases; alias cd='echo no'; builtin cd /tmp", "pwd; unalias cd", "/tmp"),
+        ("printf() { :; }; trap() { :; }; read() { :; }; declare() { :; }; y=6", "echo $y", "6"),
+        ("unset -f printf trap read declare; readonly IFS; y=7", "echo $y", "7"),
+        ("TMOUT=1; cd /usr; cd /tmp", "echo $TMOUT; cd - >/dev/null; pwd", "1\n/usr"),
+        ("while getopts a opt -a; do :; done", "getopts b opt -b && echo $opt", "b"),
+        ("set -x; y=8", "set +x; echo $y", "8"),
+        ("mkdir -p /workspace/d; cd /workspace/d; rm -r ../d; mkdir ../d; touch ../d/new", "ls", "new"),
+    ] {
+        inside.run(&bash(command)).await.unwrap();
+        let outcome = inside.run(&bash(&format!("{{ {then}; }} 2>/dev/null"))).await.unwrap();
+        assert_eq!(text(&outcome).trim_end().trim_start_matches("+ set +x\n"), expected, "after {command}");
+    }
+    let said = inside.run(&bash("trap 'echo bye' EXIT; echo hi; false")).await.unwrap();
+    assert_eq!(text(&said), "hi\nbye\n[exit status 1]");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_too_large_leaves_the_last_one() {
+    let home = Home::new().await;
+    let (_, inside) = home.sandbox().await;
+    sh(&inside, "x=kept; cd /tmp").await;
+    sh(&inside, "printf -v large %5000000s").await;
+    assert_eq!(sh(&inside, "echo $x; pwd").await, "kept\n/tmp");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_that_end_a_shell_do_not_end_the_sandbox() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
@@ -44,9 +80,9 @@ async fn options_that_end_a_shell_do_not_end_the_sandbox() {
 async fn a_broken_state_costs_the_state_and_not_the_call() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
-    sh(&inside, "x=1; trap - EXIT; echo 'if ((' > /run/ostler/state").await;
+    sh(&inside, "x=1; echo 'if ((' > /run/ostler/state; exec true").await;
     assert_eq!(sh(&inside, "echo ${x-gone}").await, "gone");
-    sh(&inside, "trap - EXIT; rm -f /run/ostler/state; mkdir /run/ostler/other; ln -s /dev/zero /run/ostler/state").await;
+    sh(&inside, "rm -f /run/ostler/state; mkdir /run/ostler/other; ln -s /dev/zero /run/ostler/state; exec true").await;
     assert_eq!(sh(&inside, "echo here").await, "here");
     sh(&inside, "mkdir gone; cd gone; rmdir ../gone").await;
     assert_eq!(sh(&inside, "pwd").await, "/workspace");
