@@ -49,17 +49,24 @@ const LISTED: &[(&str, [f64; 5])] = &[
 #[derive(Debug, Clone, Default)]
 pub struct Prices {
     own: BTreeMap<String, Price>,
+    /// What every other model costs, instead of the listed prices.
+    every: Option<Price>,
 }
 
 impl Prices {
     /// The listed prices, with the configuration's in front, by model or by `provider/model`.
     pub fn new(own: BTreeMap<String, Price>) -> Self {
-        Self { own }
+        Self { own, every: None }
+    }
+
+    /// Nothing costs anything but what the configuration names.
+    pub fn free(own: BTreeMap<String, Price>) -> Self {
+        Self { own, every: Some(price([0.0; 5])) }
     }
 
     /// The price of a model at a provider, if it is known.
     pub fn of(&self, at: &TargetName) -> Option<Price> {
-        self.own.get(&at.to_string()).or_else(|| self.own.get(&at.model)).copied().or_else(|| listed(&at.model))
+        self.own.get(&at.to_string()).or_else(|| self.own.get(&at.model)).copied().or(self.every).or_else(|| listed(&at.model))
     }
 }
 
@@ -93,6 +100,14 @@ fn is_release(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_free_costs_nothing_but_what_the_configuration_names() {
+        let own = [("dear".to_owned(), price([1.0; 5]))].into();
+        let prices = Prices::free(own);
+        assert_eq!(input_of(&prices, "demo", "claude-opus-5"), Some(0));
+        assert_eq!(input_of(&prices, "demo", "dear"), Some(1_000_000));
+    }
 
     fn input_of(prices: &Prices, provider: &str, model: &str) -> Option<u64> {
         prices.of(&TargetName { provider: provider.into(), model: model.into() }).map(|price| price.input)

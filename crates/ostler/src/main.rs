@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 
 /// Says what went wrong; the status tells wrong usage from failure.
 fn failed(error: &anyhow::Error) -> ExitCode {
-    if error.is::<ReaderGone>() {
+    if error.is::<ReaderGone>()
+        || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    {
         return ExitCode::SUCCESS;
     }
     logging::say(&format!("ostler: {}", terminal::neutral(&format!("{error:#}"))));

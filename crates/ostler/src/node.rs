@@ -139,12 +139,11 @@ pub(crate) async fn end_idle_spawner(sandboxes: &Sandboxes) {
 
 /// Provider keys live in this one transport until a separate egress process holds them.
 fn models(settings: &Settings) -> anyhow::Result<Models> {
-    let prices = Prices::new(settings.prices.clone());
     if settings.providers.is_empty() {
         tracing::warn!(
             "no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or OLLAMA_HOST, or add a provider to ostler.toml"
         );
-        return Ok(Models::single(DEMO, Arc::new(DemoModel::default()), prices));
+        return Ok(Models::single(DEMO, Arc::new(DemoModel::default()), Prices::free(settings.prices.clone())));
     }
     let mut endpoints = Vec::new();
     let mut known = Vec::new();
@@ -174,7 +173,9 @@ fn models(settings: &Settings) -> anyhow::Result<Models> {
         }
     };
     let adapters = settings.providers.iter().map(|provider| (provider.name.clone(), adapter(provider))).collect();
-    let catalog = Catalog::new(known, settings.routes.clone(), prices).map_err(anyhow::Error::msg).context("the settings")?;
+    let catalog = Catalog::new(known, settings.routes.clone(), Prices::new(settings.prices.clone()))
+        .map_err(anyhow::Error::msg)
+        .context("the settings")?;
     Ok(Models::new(catalog, adapters))
 }
 

@@ -1,11 +1,15 @@
 //! Text from models, tools and servers made harmless for a terminal: it can neither move the
 //! cursor, nor change colours or titles, nor turn the reading direction around.
 
-/// The same JSON, with what could steer a terminal written as escapes; its meaning stays.
+/// The same JSON on one line, with what could steer a terminal written as escapes; its meaning stays. Of
+/// text that is no JSON nothing is left that could steer a terminal either.
 pub(crate) fn neutral_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) {
+        if c.is_ascii_control() && c != '\u{7f}' {
+            // Between tokens, where it means no more than a space.
+            out.push(' ');
+        } else if steers(c) {
             // Such characters only stand inside of strings.
             out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
@@ -66,6 +70,11 @@ mod tests {
         let safe = neutral_json(&value.to_string());
         assert!(!safe.chars().any(|c| steers(c) || c.is_control()), "{safe:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+    }
+
+    #[test]
+    fn what_is_no_json_steers_nothing_either() {
+        assert_eq!(neutral_json("\u{1b}]0;x\u{7}\u{1b}[2J\r\n{\t}"), " ]0;x  [2J  { }");
     }
 
     #[test]

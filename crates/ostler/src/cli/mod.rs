@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::ArgValueCompleter;
 
 pub(crate) use documents::{AgentFields, AgentsCommand, EnvironmentsCommand, ModelsCommand, Named};
-pub(crate) use parse::parse;
+pub(crate) use parse::{is_typed, parse};
 pub(crate) use sessions::{ConfirmArgs, CreateArgs, EventsCommand, InterruptArgs, SendArgs, SessionsCommand, SessionsListArgs, TailArgs};
 
 use crate::commands::complete;
@@ -112,7 +112,7 @@ pub(crate) struct ServerArgs {
     pub(crate) api_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    /// Print the API's JSON unchanged; lists have one object per line.
+    /// Print the API's JSON, one object per line.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -208,12 +208,13 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
     /// Address to listen on [default: 127.0.0.1:8787].
-    #[arg(long, value_name = "HOST:PORT", env = "OSTLER_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "OSTLER_LISTEN")]
     pub(crate) listen: Option<String>,
     /// Allow listening beyond this machine without TLS. API keys then cross the network readable
     /// by everybody on the way, unless a proxy in front adds TLS.
-    #[arg(long, env = "OSTLER_ALLOW_PLAINTEXT", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) allow_plaintext: bool,
+    #[arg(long, env = "OSTLER_ALLOW_PLAINTEXT", value_parser = clap::builder::BoolishValueParser::new(),
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) allow_plaintext: Option<bool>,
     /// A name under which clients may reach the server, besides its address; repeatable.
     #[arg(long = "allowed-host", value_name = "NAME", env = "OSTLER_ALLOWED_HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<String>,

@@ -51,6 +51,17 @@ pub(crate) enum SessionsCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Raise or remove the budget of a session.
+    #[command(after_help = "Example: ostler sessions budget sesn_01 5.00")]
+    Budget {
+        #[command(flatten)]
+        session: SessionArg,
+        /// The most that its models may cost from its beginning on, at list prices, such as 5.00; `none` removes the budget for good.
+        #[arg(value_name = "DOLLARS", value_parser = money::budget_or_none)]
+        limit: money::Limit,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Let a session go on that was set aside after repeated failures.
     #[command(after_help = "Example: ostler sessions retry sesn_01")]
     Retry {
@@ -159,6 +170,7 @@ pub(crate) struct InterruptArgs {
 
 /// What `sessions confirm` takes.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("answer").args(["allow", "deny"]).required(true))]
 pub(crate) struct ConfirmArgs {
     #[command(flatten)]
     pub(crate) session: SessionArg,
@@ -166,7 +178,7 @@ pub(crate) struct ConfirmArgs {
     #[arg(value_name = "EVENT", value_parser = id, add = ArgValueCompleter::new(complete::waiting_calls))]
     pub(crate) event: Option<String>,
     /// The call may run.
-    #[arg(long, required_unless_present = "deny", conflicts_with_all = ["deny", "message"])]
+    #[arg(long, conflicts_with_all = ["deny", "message"])]
     pub(crate) allow: bool,
     /// The call may not run.
     #[arg(long)]

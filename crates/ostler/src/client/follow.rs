@@ -56,6 +56,8 @@ pub(crate) struct Follower {
     last: Option<String>,
     /// Events that came from a list and may come from the stream again.
     known: HashSet<String>,
+    /// Where the list stood at the beginning, of which nothing was shown.
+    anchor: HashSet<String>,
     /// Missed events that come before those of the stream.
     missed: VecDeque<StreamEvent>,
     /// Since when there was no event, with the pause before the next try.
@@ -72,21 +74,25 @@ impl Follower {
             events: None,
             last: (start == Start::Beginning).then(|| "0".to_owned()),
             known: HashSet::new(),
+            anchor: HashSet::new(),
             missed: VecDeque::new(),
             trouble: None,
         };
         // The stream comes before the list, so that nothing falls between them.
         follower.events = Some(client.stream(follower.request(), follower.last.as_deref()).await?);
         let Start::Last(count) = start else { return Ok((follower, Vec::new())) };
-        let mut shown = follower.watch.last_events(client, count.max(1)).await?;
-        follower.known = shown.iter().filter_map(|event| event.event_id().map(str::to_owned)).collect();
-        if shown.is_empty() {
+        let last = follower.watch.last_events(client, count.max(1)).await?;
+        let ids = last.iter().filter_map(|event| event.event_id().map(str::to_owned)).collect();
+        if last.is_empty() {
             follower.last = Some("0".to_owned());
         }
         if count == 0 {
-            shown.clear();
+            // It may have happened since the stream was opened, and come from there.
+            follower.anchor = ids;
+            return Ok((follower, Vec::new()));
         }
-        Ok((follower, shown))
+        follower.known = ids;
+        Ok((follower, last))
     }
 
     /// The next thing that happens. Nothing is lost when the future is dropped.
@@ -155,7 +161,7 @@ impl Follower {
         'pages: while let Some(page) = list.page().await? {
             for text in page {
                 let event = StreamEvent { id: None, data: serde_json::from_str(&text)?, text };
-                if event.event_id().is_some_and(|id| self.known.contains(id)) {
+                if event.event_id().is_some_and(|id| self.known.contains(id) || self.anchor.contains(id)) {
                     break 'pages;
                 }
                 unseen.push(event);

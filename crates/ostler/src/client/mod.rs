@@ -6,9 +6,12 @@ mod pages;
 mod request;
 mod target;
 
+use std::io;
+
 use anyhow::Context;
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use reqwest::Url;
 use serde_json::Value;
 
@@ -110,7 +113,7 @@ impl Client {
         let response = tokio::time::timeout(limits::REQUEST, sending.send()).await;
         let response = response.map_err(|_| ClientError::TimedOut { url: self.url().to_owned() })?;
         let response = self.accepted(response, &request).await?;
-        let frames = sse_stream::SseByteStream::new(response.bytes_stream());
+        let frames = sse_stream::SseByteStream::new(bounded(response.bytes_stream()));
         let events = frames.filter_map(|frame| async move {
             match frame {
                 Ok(frame) => match frame.event.as_deref() {
@@ -168,6 +171,22 @@ impl Client {
         }
         String::from_utf8(bytes).map_err(|_| ClientError::Strange { url: self.url().to_owned(), what: "no UTF-8".to_owned() })
     }
+}
+
+/// The stream, which ends in an error where no event ends for too long.
+fn bounded(bytes: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let mut since_end = 0;
+    bytes.map(move |chunk| {
+        let chunk = chunk.map_err(io::Error::other)?;
+        since_end = match chunk.windows(2).rposition(|pair| pair == b"\n\n") {
+            Some(end) => chunk.len() - end,
+            None => since_end + chunk.len(),
+        };
+        if since_end > limits::ANSWER_BYTES {
+            return Err(io::Error::other(format!("an event has more than {} MiB", limits::ANSWER_BYTES >> 20)));
+        }
+        Ok(chunk)
+    })
 }
 
 /// A field that the API promises, as text.

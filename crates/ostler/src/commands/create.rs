@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Asker, input, sessions};
+use super::{Asker, input, money, sessions};
 use crate::cli::CreateArgs;
 use crate::client::{Client, Follower, Listing, Paging, Request, Start, Usage, Watch, text};
 use crate::limits;
@@ -26,7 +26,7 @@ pub(super) async fn run(args: CreateArgs) -> anyhow::Result<u8> {
         body.insert("metadata".to_owned(), args.metadata.iter().map(|(key, value)| (key.clone(), json!(value))).collect());
     }
     if let Some(cents) = args.budget {
-        body.insert("budget".to_owned(), json!({"type": "limit", "max_list_cost": {"amount": cents.to_string(), "currency": "USD"}}));
+        body.insert("budget".to_owned(), money::budget(cents));
     }
     if let Some(text) = &args.message {
         body.insert("initial_events".to_owned(), json!([message(&words(text)?)]));

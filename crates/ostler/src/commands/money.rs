@@ -1,5 +1,26 @@
 //! Dollars as people write them.
 
+use serde_json::{Value, json};
+
+/// A session's budget as the API takes it.
+pub(super) fn budget(cents: u64) -> Value {
+    json!({"type": "limit", "max_list_cost": {"amount": cents.to_string(), "currency": "USD"}})
+}
+
+/// A budget in dollars, or `none`.
+pub(crate) fn budget_or_none(text: &str) -> Result<Limit, String> {
+    if text == "none" { Ok(Limit(None)) } else { cents(text).map(|cents| Limit(Some(cents))) }
+}
+
+/// A limit in cents; none is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<u64>);
+
+/// Whole cents as people read them.
+pub(super) fn dollars(cents: u64) -> String {
+    format!("${}.{:02}", cents / 100, cents % 100)
+}
+
 /// Whole cents of an amount in dollars, such as `1.50`; at most two decimals, more than nothing.
 pub(crate) fn cents(text: &str) -> Result<u64, String> {
     let wrong = || "say an amount in dollars with at most two decimals, such as 1.50".to_owned();

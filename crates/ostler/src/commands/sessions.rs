@@ -2,10 +2,10 @@
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::output::{Column, field, pairs, time};
-use super::{Asker, confirm, create, tail, talk, waits};
+use super::{Asker, confirm, create, money, tail, talk, waits};
 use crate::cli::{SessionsCommand, SessionsListArgs};
 use crate::client::{Kind, Listing, Paging, Request};
 use crate::limits;
@@ -41,6 +41,14 @@ pub(super) async fn run(command: SessionsCommand) -> anyhow::Result<u8> {
         SessionsCommand::Tail(args) => tail::run(args).await,
         SessionsCommand::Archive { session, server } => Asker::new(&server)?.archive(Kind::Session, &session.session).await,
         SessionsCommand::Delete { session, server } => Asker::new(&server)?.delete(Kind::Session, &session.session).await,
+        SessionsCommand::Budget { session, limit, server } => {
+            let asker = Asker::new(&server)?;
+            let id = &session.session;
+            let body = json!({"budget": limit.0.map(money::budget)});
+            let answer = asker.client.post_text(Request::of(Kind::Session, id), &body).await?;
+            let now = limit.0.map_or_else(|| "has no budget any more".to_owned(), |cents| format!("may spend {}", money::dollars(cents)));
+            asker.out.done(&answer, &format!("session {id} {now}"))
+        }
         SessionsCommand::Retry { session, server } => {
             let asker = Asker::new(&server)?;
             let id = &session.session;
@@ -124,7 +132,7 @@ pub(super) async fn show(asker: &Asker, answer: &str) -> anyhow::Result<u8> {
     let session: Value = serde_json::from_str(answer)?;
     let waits = waits::of_session(&asker.client, &session).await?;
     let waits: Vec<String> = waits.iter().map(|wait| wait.line(Timestamp::now())).collect();
-    let budget = field(&session, "/budget/max_list_cost/amount").parse::<u64>();
+    let dollars = |pointer: &str| field(&session, pointer).parse().map(money::dollars).unwrap_or_default();
     let fields = [
         ("id", field(&session, "/id")),
         ("title", field(&session, "/title")),
@@ -136,7 +144,8 @@ pub(super) async fn show(asker: &Asker, answer: &str) -> anyhow::Result<u8> {
         ),
         ("model", field(&session, "/agent/model/id")),
         ("environment", field(&session, "/environment_id")),
-        ("budget", budget.map_or_else(|_| String::new(), |cents| format!("${}.{:02}", cents / 100, cents % 100))),
+        ("budget", dollars("/budget/max_list_cost/amount")),
+        ("spent", dollars("/usage/list_cost/amount")),
         ("tokens", format!("{} in, {} out", field(&session, "/usage/input_tokens"), field(&session, "/usage/output_tokens"))),
         ("metadata", pairs(&session, "/metadata")),
         ("created", time(&session, "/created_at")),

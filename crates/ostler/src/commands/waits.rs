@@ -7,6 +7,8 @@ use super::output::{age, field};
 use crate::client::{Client, Kind, Listing, Paging, Request};
 use crate::limits;
 
+const LARGER_BUDGET: &str = "a larger budget: ostler sessions budget ID DOLLARS";
+
 /// Something that does not go on by itself, or not yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wait {
@@ -78,9 +80,22 @@ pub(super) async fn of_session(client: &Client, session: &Value) -> anyhow::Resu
             let error = newest(client, id, &["session.error"]).await?.unwrap_or_default();
             Ok(vec![Wait { since: field(&error, "/processed_at"), what: What::Retry(reason(&error)) }])
         }
-        "idle" => idle(client, id).await,
+        "idle" => {
+            let waits = idle(client, id).await?;
+            if waits.is_empty() && is_spent(session) {
+                let since = field(session, "/updated_at");
+                return Ok(vec![Wait { what: What::Other(LARGER_BUDGET.to_owned()), since }]);
+            }
+            Ok(waits)
+        }
         _ => Ok(Vec::new()),
     }
+}
+
+/// Whether the budget is used up, so that no message is taken.
+fn is_spent(session: &Value) -> bool {
+    let cents = |pointer: &str| field(session, pointer).parse::<u64>().ok();
+    matches!((cents("/usage/list_cost/amount"), cents("/budget/max_list_cost/amount")), (Some(spent), Some(most)) if spent >= most)
 }
 
 async fn idle(client: &Client, session: &str) -> anyhow::Result<Vec<Wait>> {
@@ -98,7 +113,7 @@ async fn idle(client: &Client, session: &str) -> anyhow::Result<Vec<Wait>> {
             let what = if message.contains("was set aside") { "set aside" } else { "gave up" };
             Ok(vec![Wait { what: What::GivenUp(format!("{what}: {}", reason(&error))), since }])
         }
-        "budget_reached" => Ok(vec![Wait { what: What::Other("a larger budget".to_owned()), since }]),
+        "budget_reached" => Ok(vec![Wait { what: What::Other(LARGER_BUDGET.to_owned()), since }]),
         "end_turn" | "refusal" => Ok(Vec::new()),
         other => Ok(vec![Wait { what: What::Other(other.to_owned()), since }]),
     }
@@ -164,6 +179,13 @@ mod tests {
         assert_eq!(line(What::Result(Call { tool: "lookup_order".into(), ..call })), "custom tool result lookup_order (sevt_1) since 3h");
         let error = json!({"error": {"type": "model_overloaded_error", "message": "busy"}});
         assert_eq!(line(What::Retry(reason(&error))), "retrying the model: overloaded: busy since 3h");
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_is_waited_for() {
+        let session = |spent: &str| json!({"usage": {"list_cost": {"amount": spent}}, "budget": {"max_list_cost": {"amount": "150"}}});
+        assert!(is_spent(&session("150")) && is_spent(&session("212")));
+        assert!(!is_spent(&session("149")) && !is_spent(&json!({"usage": {"list_cost": {"amount": "9"}}})));
     }
 
     #[test]

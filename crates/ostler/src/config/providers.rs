@@ -108,11 +108,22 @@ fn kind(kind: Kind) -> ProviderKind {
 }
 
 fn note(origins: &mut Origins, name: &str, url: (&str, String), key: (bool, String), models: &[String]) {
-    origins.push(&format!("providers.{name}.base_url"), &url.0, url.1);
+    origins.push(&format!("providers.{name}.base_url"), &without_secrets(url.0), url.1);
     origins.push(&format!("providers.{name}.api_key"), &if key.0 { "(set)" } else { "(none)" }, key.1);
     if !models.is_empty() {
         origins.push(&format!("providers.{name}.models"), &models.join(", "), origins.file());
     }
+}
+
+/// The address without what may be secret in it; such an address is refused where it is used.
+fn without_secrets(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let marked = |rest: &str| rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("[redacted]@{host}"));
+    let shown = match plain.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", marked(rest)),
+        None => marked(plain),
+    };
+    if plain.len() < url.len() { format!("{shown}?[redacted]") } else { shown }
 }
 
 /// The key, and where it comes from.
@@ -124,7 +135,10 @@ fn key(
     origins: &Origins,
 ) -> anyhow::Result<(Option<String>, String)> {
     if let Some(variable) = &said.api_key_env {
-        let missing = || format!("[providers.{name}]: the variable {variable}, which is to hold its key, is not set");
+        // A key may stand here by mistake.
+        let is_name = variable.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let shown = if is_name { variable } else { "[redacted]" };
+        let missing = || format!("[providers.{name}]: the variable {shown}, named by api_key_env to hold its key, is not set");
         return Ok((Some(env(variable).with_context(missing)?), format!("environment {variable}")));
     }
     if let Some((variable, key)) = known.and_then(|variable| Some((variable, env(variable)?))) {

@@ -10,7 +10,7 @@ use ostler_core::cost::Price;
 use super::file;
 use super::providers::{self, Provider};
 use super::shown::{Origins, Shown};
-use crate::cli::CommonArgs;
+use crate::cli::{CommonArgs, is_typed};
 
 /// The settings of this process, resolved.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Settings {
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
     pub(crate) listen: Option<String>,
-    pub(crate) allow_plaintext: bool,
+    pub(crate) allow_plaintext: Option<bool>,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) model: Option<String>,
 }
@@ -59,7 +59,8 @@ impl Settings {
         let mut origins = Origins::new(common.config.as_deref().or(usual.as_deref()));
 
         let data_home = env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")));
-        let by = |variable: &'static str, given: bool| given.then(|| (variable, env(variable)));
+        // clap reads a flag and its variable alike, and the flag counts more.
+        let by = |variable: &'static str, given: bool| given.then(|| (variable, env(variable).filter(|_| !is_typed(variable))));
         let (given, in_file) = (by("OSTLER_DATA_DIR", common.data_dir.is_some()), file.data_dir.is_some());
         let data_dir = common.data_dir.clone().or(file.data_dir).or_else(|| data_home.map(|dir| dir.join("ostler")));
         let data_dir = data_dir.context("no data directory: HOME is not set; say --data-dir DIR")?;
@@ -69,13 +70,13 @@ impl Settings {
         let listen = flags.listen.or(file.server.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let listen: SocketAddr = listen
             .parse()
-            .with_context(|| format!("--listen {listen:?} is not HOST:PORT with a numeric address, such as 127.0.0.1:8787"))?;
+            .with_context(|| format!("the address to listen on, {listen:?}, is not ADDRESS:PORT with a numeric address, such as 127.0.0.1:8787; it comes from --listen, OSTLER_LISTEN or listen in the settings file"))?;
         origins.note("server.listen", &listen, given, in_file);
-        let allow_plaintext = flags.allow_plaintext || file.server.allow_plaintext.unwrap_or(false);
+        let allow_plaintext = flags.allow_plaintext.or(file.server.allow_plaintext).unwrap_or(false);
         origins.note(
             "server.allow_plaintext",
             &allow_plaintext,
-            by("OSTLER_ALLOW_PLAINTEXT", flags.allow_plaintext),
+            by("OSTLER_ALLOW_PLAINTEXT", flags.allow_plaintext.is_some()),
             file.server.allow_plaintext.is_some(),
         );
         let (given, in_file) = (by("OSTLER_ALLOWED_HOSTS", !flags.allowed_hosts.is_empty()), file.server.allowed_hosts.is_some());
@@ -215,6 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_says_no_where_the_file_says_yes() {
+        let file = "[server]\nallow_plaintext = true\n";
+        let of = |allow_plaintext| settings(file, &[], Flags { allow_plaintext, ..Flags::default() }).unwrap().allow_plaintext;
+        assert_eq!((of(None), of(Some(false)), of(Some(true))), (true, false, true));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        let file = "[providers.a]\nkind = \"openai\"\nbase_url = \"https://user:sekret@gw/v1?token=tok\"\n";
+        let shown = settings(file, &[], Flags::default()).unwrap().shown;
+        let url = &shown.iter().find(|shown| shown.name == "providers.a.base_url").unwrap().value;
+        assert_eq!(url, "https://[redacted]@gw/v1?[redacted]");
+    }
+
+    #[test]
     fn typos_are_refused() {
         assert!(settings("[server]\nlissten = \"x\"\n", &[], Flags::default()).is_err());
     }
@@ -223,7 +239,7 @@ mod tests {
     fn exposure_needs_a_word() {
         let open = |allow: bool, key: Option<&str>| {
             let mut set =
-                settings("", &[], Flags { listen: Some("0.0.0.0:1".into()), allow_plaintext: allow, ..Flags::default() }).unwrap();
+                settings("", &[], Flags { listen: Some("0.0.0.0:1".into()), allow_plaintext: Some(allow), ..Flags::default() }).unwrap();
             set.bootstrap_key = key.map(str::to_owned);
             set.check_exposure().is_ok()
         };
