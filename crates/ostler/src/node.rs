@@ -13,7 +13,7 @@ use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
-use ostler_sandbox::{SandboxSpec, Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
+use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
 use tokio::net::TcpListener;
@@ -70,7 +70,7 @@ impl Node {
 
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
-        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), SandboxSpec::default()));
+        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), settings.sandbox.clone()));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
             epoch,

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 mod call;
+mod cgroup;
 mod confine;
 mod erase;
 mod error;

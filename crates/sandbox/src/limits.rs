@@ -57,6 +57,10 @@ pub const LEAST_PROCESSES: u64 = 16;
 pub const REMEMBERED_CALLS: usize = 200_000;
 /// Processes killed in one round, so that init stays responsive under a fork bomb.
 pub const KILLS_PER_ROUND: usize = 4_096;
+/// The part of a sandbox's processes that a command must find free, or what earlier ones left is ended.
+pub const ROOM_FOR_A_CALL: u64 = 8;
+/// Rounds of killing to make room for a call.
+pub const ROOM_ROUNDS: u32 = 1_000;
 /// The pause between two rounds of killing.
 pub const KILL_PAUSE: Duration = Duration::from_millis(5);
 /// How long a supervisor may take to end its call before init ends both.

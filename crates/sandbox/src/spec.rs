@@ -49,17 +49,23 @@ impl Default for UidBlock {
 pub struct SandboxSpec {
     /// Milliseconds of a bash call that names no timeout.
     pub bash_timeout_default_ms: u64,
+    /// Bytes of memory of all processes together, `/tmp` and `/dev/shm` included; holds where there are control
+    /// groups.
+    pub max_memory_bytes: u64,
+    /// Of one processor, in percent, of all processes together; 0 is all there is. Holds where there are
+    /// control groups.
+    pub max_cpu_percent: u64,
     /// Processes and threads.
     pub max_processes: u64,
     /// Open files of one process.
     pub max_open_files: u64,
     /// Bytes of one file.
     pub max_file_bytes: u64,
-    /// Bytes of `/tmp`.
+    /// Bytes of `/tmp`, at most a quarter of the memory.
     pub tmp_bytes: u64,
     /// Files in `/tmp`.
     pub tmp_inodes: u64,
-    /// Bytes of `/dev/shm`.
+    /// Bytes of `/dev/shm`, at most an eighth of the memory.
     pub shm_bytes: u64,
     /// Files in `/dev/shm`.
     pub shm_inodes: u64,
@@ -69,6 +75,8 @@ impl Default for SandboxSpec {
     fn default() -> Self {
         Self {
             bash_timeout_default_ms: crate::limits::BASH_TIMEOUT_MS,
+            max_memory_bytes: 2 << 30,
+            max_cpu_percent: 0,
             max_processes: 512,
             max_open_files: 4_096,
             max_file_bytes: 4 << 30,
@@ -77,6 +85,14 @@ impl Default for SandboxSpec {
             shm_bytes: 64 << 20,
             shm_inodes: 4_096,
         }
+    }
+}
+
+impl SandboxSpec {
+    /// Bytes of `/tmp` and of `/dev/shm`. What is in them counts as memory that no killing frees, so it is a
+    /// small part of all there is, or a full one would end init itself.
+    pub(crate) fn scratch_bytes(&self) -> (u64, u64) {
+        (self.tmp_bytes.min(self.max_memory_bytes / 4), self.shm_bytes.min(self.max_memory_bytes / 8))
     }
 }
 

@@ -85,6 +85,9 @@ pub(super) struct Price {
 pub(super) struct Sandbox {
     pub(super) uid_first: Option<u32>,
     pub(super) uid_count: Option<u32>,
+    pub(super) memory_mib: Option<u64>,
+    pub(super) processes: Option<u64>,
+    pub(super) cpu_percent: Option<u64>,
 }
 
 /// The file that is read when none is named.

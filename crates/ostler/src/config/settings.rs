@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use ostler_core::cost::Price;
+use ostler_sandbox::SandboxSpec;
 
 use super::file;
 use super::providers::{self, Provider};
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_key: Option<String>,
     pub(crate) uid_first: u32,
     pub(crate) uid_count: u32,
+    /// What each sandbox may use.
+    pub(crate) sandbox: SandboxSpec,
     /// Each of them for people, with its origin.
     pub(crate) shown: Vec<Shown>,
 }
@@ -106,6 +109,7 @@ impl Settings {
             (file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST), file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT));
         origins.note("sandbox.uid_first", &uid_first, None, file.sandbox.uid_first.is_some());
         origins.note("sandbox.uid_count", &uid_count, None, file.sandbox.uid_count.is_some());
+        let sandbox = sandbox(&file.sandbox, &mut origins)?;
         Ok(Self {
             data_dir,
             listen,
@@ -119,6 +123,7 @@ impl Settings {
             bootstrap_key,
             uid_first,
             uid_count,
+            sandbox,
             shown: origins.shown,
         })
     }
@@ -141,6 +146,25 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The limits of sandboxes.
+fn sandbox(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Result<SandboxSpec> {
+    // Less would end what runs in it before it has done anything.
+    const LEAST_MEMORY_MIB: u64 = 64;
+    let mut spec = SandboxSpec::default();
+    for (name, said, least, of_spec, unit) in [
+        ("memory_mib", file.memory_mib, LEAST_MEMORY_MIB, &mut spec.max_memory_bytes, 1 << 20),
+        ("processes", file.processes, ostler_sandbox::limits::LEAST_PROCESSES, &mut spec.max_processes, 1),
+        ("cpu_percent", file.cpu_percent, 0, &mut spec.max_cpu_percent, 1),
+    ] {
+        if let Some(said) = said {
+            anyhow::ensure!(said >= least && said <= u64::from(u32::MAX), "[sandbox] {name} must be at least {least}");
+            *of_spec = said * unit;
+        }
+        origins.note(&format!("sandbox.{name}"), &(*of_spec / unit), None, said.is_some());
+    }
+    Ok(spec)
 }
 
 #[cfg(test)]
@@ -228,6 +252,16 @@ mod tests {
         let shown = settings(file, &[], Flags::default()).unwrap().shown;
         let url = &shown.iter().find(|shown| shown.name == "providers.a.base_url").unwrap().value;
         assert_eq!(url, "https://[redacted]@gw/v1?[redacted]");
+    }
+
+    #[test]
+    fn limits_of_sandboxes_are_taken_from_the_file_and_must_make_sense() {
+        let of = |text: &str| settings(&format!("[sandbox]\n{text}\n"), &[], Flags::default()).map(|set| set.sandbox);
+        let spec = of("memory_mib = 512\nprocesses = 100\ncpu_percent = 150").unwrap();
+        assert_eq!((spec.max_memory_bytes, spec.max_processes, spec.max_cpu_percent), (512 << 20, 100, 150));
+        assert_eq!(of("").unwrap(), SandboxSpec::default());
+        assert!(of("memory_mib = 1").unwrap_err().to_string().contains("at least 64"));
+        assert!(of("processes = 0").is_err());
     }
 
     #[test]

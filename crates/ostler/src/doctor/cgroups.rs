@@ -1,5 +1,5 @@
-//! Control groups: which there are and whether we may make some. Sandboxes do not use them yet, so
-//! nothing here is a problem; it says what limits a machine could carry.
+//! Control groups: which there are and whether we may make some. Sandboxes that have none are limited
+//! less, which is said with the sandbox itself, so nothing here is a problem.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -95,17 +95,17 @@ impl Cgroups {
         let version = match self.kind {
             Kind::Unified => "version 2",
             Kind::Legacy => "version 1",
-            Kind::None => return vec![Finding::aside(NAME, "none mounted; sandboxes do not use them yet, so nothing is missing")],
+            Kind::None => return vec![Finding::aside(NAME, "none mounted; sandboxes do without")],
         };
         if self.controllers.is_empty() {
-            return vec![Finding::aside(NAME, format!("{version} without cpu, memory or pids; sandboxes do not use them yet"))];
+            return vec![Finding::aside(NAME, format!("{version} without cpu, memory or pids; sandboxes do without"))];
         }
         let found = format!("{version} with {}", list(&self.controllers));
         vec![if all(&self.writable) {
-            Finding::ok(NAME, format!("{found}, writable; sandboxes do not use them yet"))
+            Finding::ok(NAME, format!("{found}, writable"))
         } else {
             let writable = if self.writable.is_empty() { "not writable".into() } else { format!("only {} writable", list(&self.writable)) };
-            Finding::aside(NAME, format!("{found}, {writable}; sandboxes do not use them yet, so nothing is missing"))
+            Finding::aside(NAME, format!("{found}, {writable}; sandboxes do without those that are not"))
         }]
     }
 }

@@ -197,17 +197,20 @@ impl Ran {
     }
 
     fn limits(&self) -> Finding {
-        let SandboxSpec { max_processes, max_open_files, max_file_bytes, tmp_bytes, .. } = self.spec;
-        let found = format!(
-            "{max_processes} processes, {max_open_files} open files each, files of {} GiB, {} MiB of /tmp; memory, CPU and the disk as a whole are not limited yet",
+        const NAME: &str = "sandbox_limits";
+        let SandboxSpec { max_memory_bytes, max_processes, max_open_files, max_file_bytes, tmp_bytes, .. } = self.spec;
+        let each = format!(
+            "{max_processes} processes, {max_open_files} open files each, files of {} GiB, {} MiB of /tmp",
             max_file_bytes >> 30,
             tmp_bytes >> 20
         );
-        Finding::note(
-            "sandbox_limits",
-            found,
-            "limit the server and its sandboxes together, such as with MemoryMax= and CPUQuota= in its systemd unit, and give its data directory a disk of its own",
-        )
+        if self.isolation.layers.iter().any(|layer| layer.starts_with("control groups (memory")) {
+            let found = format!("{} MiB of memory, {each}; the disk as a whole is not limited yet", max_memory_bytes >> 20);
+            return Finding::note(NAME, found, "give the data directory a disk of its own");
+        }
+        let remedy = "give the server control groups that it may write: run it as root of the machine, or limit it and its sandboxes \
+            together, such as with MemoryMax= and CPUQuota= in its systemd unit; give its data directory a disk of its own";
+        Finding::note(NAME, format!("{each}; memory, CPU and the disk as a whole are not limited"), remedy)
     }
 }
 
@@ -239,7 +242,10 @@ mod tests {
             findings.iter().filter(|finding| finding.status != Status::Ok).map(|finding| finding.name.as_str()).collect();
         assert_eq!(notes, ["sandbox_limits"]);
         assert_finding(&findings, "sandbox", Status::Ok, "9 ms; layers: namespaces, seccomp", "");
-        assert_finding(&findings, "sandbox_limits", Status::Note, "memory, CPU and the disk as a whole are not limited yet", "MemoryMax=");
+        assert_finding(&findings, "sandbox_limits", Status::Note, "memory, CPU and the disk as a whole are not limited", "MemoryMax=");
+        let mut held = good();
+        held.isolation.layers.push("control groups (memory, pids, cpu)".into());
+        assert_finding(&judged(held), "sandbox_limits", Status::Note, "2048 MiB of memory, 512 processes", "a disk of its own");
         assert_finding(&findings, "sandbox_network", Status::Ok, "not there yet", "");
     }
 

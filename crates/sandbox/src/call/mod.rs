@@ -7,7 +7,7 @@ mod supervisor;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::fcntl::OFlag;
@@ -27,12 +27,14 @@ use crate::tools::ToolResult;
 use crate::{limits, tools};
 
 /// A call to be run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) call: EventId,
     pub(crate) tool: String,
     pub(crate) input: Value,
     pub(crate) timeout_ms: u64,
+    /// What the model is to be told besides.
+    pub(crate) notice: Option<String>,
 }
 
 /// Bytes of the length before a job.
@@ -55,7 +57,7 @@ impl Job {
             (tools::BASH, None) => spec.bash_timeout_default_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS),
             _ => limits::FILE_TOOL_TIMEOUT_MS,
         };
-        Self { call, tool: tool.to_owned(), input, timeout_ms }
+        Self { call, tool: tool.to_owned(), input, timeout_ms, notice: None }
     }
 
     /// Says it to a waiting supervisor, whole or not at all. False where it has no place in a socket's
@@ -95,7 +97,7 @@ pub(crate) fn run(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStr
 }
 
 fn perform(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) {
-    let keep = [control.as_fd(), kept.calls.as_fd(), kept.results.as_fd()].map(|fd| fd.as_raw_fd());
+    let keep: Vec<_> = kept.descriptors().chain([control.as_raw_fd()]).collect();
     if sys::close_all_but(&keep).is_err() {
         return;
     }

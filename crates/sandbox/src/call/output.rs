@@ -116,7 +116,7 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
             std::fs::File::open(dir.path().join(name)).unwrap().into()
         };
-        Kept { calls: open("calls"), results: open("results") }
+        Kept { calls: open("calls"), results: open("results"), meters: crate::cgroup::Meters::default() }
     }
 
     fn shown(dir: &tempfile::TempDir, parts: &[&[u8]], note: Option<&str>) -> String {

@@ -101,9 +101,18 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
     match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared)) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call);
+            let killed_before = kept.meters.killed_for_memory();
             let (end, note) = supervisor.attend(&mut output);
+            let note = match kept.meters.killed_for_memory().saturating_sub(killed_before) {
+                0 => note,
+                killed => Some(out_of_memory(killed, note)),
+            };
             shell::adopt_state(supervisor.shell);
-            let text = output.finish(kept, &job.call, note.as_deref());
+            let mut text = output.finish(kept, &job.call, note.as_deref());
+            if let Some(notice) = &job.notice {
+                text.push('\n');
+                text.push_str(notice);
+            }
             let outcome = CallOutcome::text(text, note.is_some(), end);
             settle(kept, &job.call, &outcome, &control);
             supervisor.linger();
@@ -229,6 +238,12 @@ impl Supervisor {
         let _ = poll(&mut fds, PollTimeout::NONE);
         while matches!(self.signals.read_signal(), Ok(Some(_))) {}
     }
+}
+
+fn out_of_memory(killed: u64, note: Option<String>) -> String {
+    let what = if killed == 1 { "a process was".to_owned() } else { format!("{killed} processes were") };
+    let ended = note.map_or_else(String::new, |note| format!("\n{note}"));
+    format!("[out of memory: {what} killed, because all processes of the sandbox together used what it may use]{ended}")
 }
 
 fn note(status: WaitStatus) -> Option<String> {

@@ -18,14 +18,10 @@ use crate::layout::{self, SHARED, Shared};
 use crate::spec::{IdMapping, SandboxSpec};
 use crate::sys;
 
-/// The namespaces of a sandbox.
-pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+/// The namespaces of a sandbox but that of control groups, which comes once its process is in its group:
+/// what was its group then is all that can be seen from inside.
+pub(crate) const NAMESPACES: libc::c_int =
+    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// A layer that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +86,7 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
         done.map_err(|error| LayerError::new(layer, error, remedy))
     };
     on("ids", privileges::become_namespace_root(ids), "check that the uid block is not restricted by the host's user namespace")?;
+    on("group namespace", nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(Into::into), KERNEL)?;
     on("root file system", mounts::new_root(), KERNEL)?;
     on("system directories", mounts::system(), "the host needs a readable /usr, and a kernel of 5.12 or later")?;
     on("devices", mounts::devices(spec), "the host needs /dev/null, zero, full, random, urandom and tty")?;

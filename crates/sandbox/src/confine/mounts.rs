@@ -88,7 +88,7 @@ pub(super) fn devices(spec: &SandboxSpec) -> io::Result<()> {
     {
         std::os::unix::fs::symlink(to, format!("dev/{link}"))?;
     }
-    tmpfs("dev/shm", spec.shm_bytes, spec.shm_inodes)?;
+    tmpfs("dev/shm", spec.scratch_bytes().1, spec.shm_inodes)?;
     read_only_again("dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
 }
 
@@ -99,7 +99,7 @@ pub(super) fn read_only_again(target: &str, flags: MsFlags) -> io::Result<()> {
 }
 
 pub(super) fn scratch(spec: &SandboxSpec) -> io::Result<()> {
-    tmpfs("tmp", spec.tmp_bytes, spec.tmp_inodes)
+    tmpfs("tmp", spec.scratch_bytes().0, spec.tmp_inodes)
 }
 
 pub(super) fn shared(trees: &Trees) -> io::Result<()> {

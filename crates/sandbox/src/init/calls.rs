@@ -113,8 +113,11 @@ impl Calls {
             );
             return Taken::Running;
         }
-        let job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
-        if let Err(error) = self.start(job) {
+        let mut job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
+        if self.is_crowded() && self.make_room() {
+            job.notice = Some(ROOM_WAS_MADE.into());
+        }
+        if let Err(error) = self.start(&job) {
             self.settle_as(
                 call,
                 &format!("Not run: no process could be started ({error}). Stop background processes first."),
@@ -124,7 +127,7 @@ impl Calls {
         Taken::Running
     }
 
-    fn start(&mut self, job: Job) -> std::io::Result<()> {
+    fn start(&mut self, job: &Job) -> std::io::Result<()> {
         let (call, is_supervisor) = (job.call.clone(), job.is_shell());
         let grace = if is_supervisor { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
@@ -139,11 +142,35 @@ impl Calls {
         Ok(())
     }
 
-    fn fork(&self, job: Option<Job>) -> std::io::Result<(Pid, UnixStream)> {
+    /// Whether a command would find no room for its processes.
+    fn is_crowded(&self) -> bool {
+        let most = self.spec.max_processes.max(limits::LEAST_PROCESSES);
+        self.kept.meters.tasks().unwrap_or_else(processes::count) > most - most / limits::ROOM_FOR_A_CALL
+    }
+
+    /// Ends what calls left behind that are over, so that a bomb does not close the sandbox to every
+    /// other command. Whether nothing of it is left.
+    fn make_room(&mut self) -> bool {
+        self.waiting = None;
+        let running: HashSet<Pid> = self.workers.iter().filter(|(_, worker)| !worker.settled).map(|(pid, _)| *pid).collect();
+        // What forks during one round is found by the next; in a few there is none that still can.
+        (0..limits::ROOM_ROUNDS).any(|_| {
+            let found = processes::kill_descendants(Pid::this(), &running);
+            while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                match status.pid() {
+                    Some(pid) => self.reap(pid),
+                    None => break,
+                }
+            }
+            found == 0
+        })
+    }
+
+    fn fork(&self, job: Option<&Job>) -> std::io::Result<(Pid, UnixStream)> {
         let (own, theirs) = UnixStream::pair()?;
         own.set_nonblocking(true)?;
         match sys::fork(&self.alone)? {
-            Side::Child => call::run(&self.alone, &self.kept, job, theirs),
+            Side::Child => call::run(&self.alone, &self.kept, job.cloned(), theirs),
             Side::Parent(pid) => Ok((pid, own)),
         }
     }
@@ -299,6 +326,9 @@ impl Calls {
     }
 }
 
+const ROOM_WAS_MADE: &str =
+    "[background processes of earlier commands were ended: with them the sandbox had as many processes as it may have]";
+
 /// What is said in the place of a result that cannot be read or sent.
 pub(super) fn lost_result() -> CallOutcome {
     CallOutcome::text("The call has ended, but its result could not be read.", true, CallEnd::OutcomeUnknown)
@@ -321,7 +351,11 @@ mod tests {
     /// Calls whose results are kept in `dir`.
     fn calls(dir: &std::path::Path) -> Calls {
         let open = || std::fs::File::open(dir).unwrap().into();
-        Calls::new(Alone::for_test(), SandboxSpec::default(), Kept { calls: open(), results: open() })
+        Calls::new(
+            Alone::for_test(),
+            SandboxSpec::default(),
+            Kept { calls: open(), results: open(), meters: crate::cgroup::Meters::default() },
+        )
     }
 
     fn answer(calls: &Calls, call: &EventId) -> CallOutcome {

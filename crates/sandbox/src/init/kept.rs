@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
@@ -11,13 +11,16 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use ostler_core::call::CallOutcome;
 use ostler_core::ids::EventId;
 
+use crate::cgroup::Meters;
 use crate::limits;
 
-/// The two directories.
+/// The two directories, and what is counted.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) calls: OwnedFd,
     pub(crate) results: OwnedFd,
+    /// What is counted of the sandbox.
+    pub(crate) meters: Meters,
 }
 
 impl Kept {
@@ -56,6 +59,11 @@ impl Kept {
     /// The call's file, which the workload can read and not change.
     pub(crate) fn call_file(&self, call: &EventId) -> io::Result<File> {
         create(&self.calls, call.as_str(), 0o444)
+    }
+
+    /// The descriptors.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [self.calls.as_raw_fd(), self.results.as_raw_fd()].into_iter().chain(self.meters.descriptors())
     }
 
     /// Drops the call's file.

@@ -17,6 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ostler_core::ids::IncarnationId;
 
+use crate::cgroup::Meters;
 use crate::limits;
 use crate::peer::Peer;
 use crate::spec::SandboxSpec;
@@ -37,6 +38,8 @@ pub(crate) struct Life {
     pub(crate) calls: OwnedFd,
     /// The directory of the results.
     pub(crate) results: OwnedFd,
+    /// What is counted of it.
+    pub(crate) meters: Meters,
 }
 
 struct Init {
@@ -66,7 +69,7 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let kept = Kept { calls: life.calls, results: life.results };
+    let kept = Kept { calls: life.calls, results: life.results, meters: life.meters };
     let mut calls = Calls::new(alone, life.spec, kept);
     calls.prepare();
     Ok(Init {

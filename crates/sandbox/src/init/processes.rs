@@ -7,6 +7,12 @@ use nix::unistd::Pid;
 
 use crate::limits;
 
+/// How many there are.
+pub(super) fn count() -> u64 {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).count() as u64
+}
+
 /// Parent of each process.
 fn parents() -> HashMap<i32, i32> {
     const PARENT_AFTER_NAME: usize = 1;

@@ -13,6 +13,7 @@ use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::directory::Prepared;
 use super::{Launch, directory, record};
+use crate::cgroup::{Groups, Meters};
 use crate::confine::{self, LayerError, SetupReport, Trees};
 use crate::init::{self, Life};
 use crate::layout::AGENT_ID;
@@ -30,6 +31,7 @@ pub(super) struct Born {
 }
 
 const DISK: &str = "check the space and the permissions of the data directory";
+const CONTROL_GROUPS: &str = "give the server control groups that it may write (systemd: Delegate=yes), or none at all";
 const USER_NAMESPACES: &str = "allow user namespaces: sysctl user.max_user_namespaces must not be 0, kernel.unprivileged_userns_clone must be 1 where it exists, \
      kernel.apparmor_restrict_unprivileged_userns must be 0 (Ubuntu); in Docker, run the server with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or as root of the host";
 
@@ -39,6 +41,7 @@ struct Inheritance {
     spec: SandboxSpec,
     incarnation: IncarnationId,
     trees: Option<Trees>,
+    meters: Meters,
     go: File,
     report: File,
 }
@@ -47,6 +50,7 @@ struct Inheritance {
 pub(super) fn create(
     alone: &Alone,
     launch: &Launch,
+    groups: &mut Groups,
     sandbox: &SessionId,
     incarnation: &IncarnationId,
     spec: &SandboxSpec,
@@ -58,6 +62,8 @@ pub(super) fn create(
         IdMapping::OwnRange => Some(Trees::open(&prepared.path).map_err(|error| LayerError::new("directories", error, DISK))?),
         IdMapping::ServerUser => None,
     };
+    let grouping = |error: io::Error| LayerError::new("control groups", error, CONTROL_GROUPS);
+    let group = groups.make(sandbox.as_str(), spec).map_err(grouping)?;
     let (waits, go) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
     let (reads, report) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
     let cloned = sys::clone_into(alone, confine::NAMESPACES).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
@@ -72,6 +78,7 @@ pub(super) fn create(
                     spec: spec.clone(),
                     incarnation: incarnation.clone(),
                     trees,
+                    meters: group.meters,
                     go: waits.into(),
                     report: report.into(),
                 },
@@ -81,11 +88,18 @@ pub(super) fn create(
     };
     drop((waits, report));
     let layers = map_ids(pid, &prepared)
+        .and_then(|()| group.join(pid).map_err(grouping))
         .and_then(|()| record::write(&prepared.path, incarnation, pid).map_err(disk))
         .and_then(|()| File::from(go).write_all(b"g").map_err(disk))
         .and_then(|()| await_report(File::from(reads)));
     match layers {
-        Ok(layers) => Ok(Born { pid, pidfd, ids: prepared.ids, layers }),
+        Ok(mut layers) => {
+            let limited = groups.controllers();
+            if !limited.is_empty() {
+                layers.push(format!("control groups ({})", limited.join(", ")));
+            }
+            Ok(Born { pid, pidfd, ids: prepared.ids, layers })
+        }
         Err(error) => {
             // It is our child and not reaped, so the descriptor stands for it.
             let _ = sys::kill_pidfd(&pidfd);
@@ -157,7 +171,7 @@ fn say(report: &mut File, message: &SetupReport) {
 }
 
 fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
-    let Inheritance { alone, spec, incarnation, trees, mut go, mut report } = inheritance;
+    let Inheritance { alone, spec, incarnation, trees, meters, mut go, mut report } = inheritance;
     let mut byte = [0];
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
@@ -172,6 +186,7 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
             }
             drop(null);
             let keep = [&prepared.listener.as_fd(), &trees.calls.as_fd(), &trees.results.as_fd(), &report.as_fd()].map(AsRawFd::as_raw_fd);
+            let keep: Vec<_> = keep.into_iter().chain(meters.descriptors()).collect();
             sys::close_all_but(&keep)
         };
         descriptors().map_err(|error| LayerError::new("descriptors", error, DISK))?;
@@ -190,5 +205,5 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
     let Ok(listener) = listener else { sys::exit_now(1) };
     say(&mut report, &SetupReport::Ready { layers });
     drop(report);
-    (alone, Life { incarnation, secret: prepared.secret.clone(), spec, listener, calls: trees.calls, results: trees.results })
+    (alone, Life { incarnation, secret: prepared.secret.clone(), spec, listener, calls: trees.calls, results: trees.results, meters })
 }

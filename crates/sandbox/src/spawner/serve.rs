@@ -12,6 +12,7 @@ use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::life::{self, Sandbox};
 use super::{Launch, birth, directory};
+use crate::cgroup::Groups;
 use crate::peer::Peer;
 use crate::protocol::spawner::{Answer, Listed, Request};
 use crate::protocol::{self, VERSION};
@@ -26,6 +27,7 @@ pub(super) struct Spawner {
     peers: BTreeMap<u64, Peer>,
     next_peer: u64,
     sandboxes: BTreeMap<SessionId, Sandbox>,
+    groups: Groups,
     ending: bool,
     /// Held for life.
     _lock: Flock<File>,
@@ -42,7 +44,8 @@ impl Spawner {
     pub(super) fn new(alone: Alone, launch: Launch, lock: Flock<File>) -> io::Result<Self> {
         let sandboxes = life::survivors(&launch.dir)?;
         let listener = directory::listen(&launch.dir, layout::SPAWNER_SOCKET)?;
-        Ok(Self { alone, launch, listener, peers: BTreeMap::new(), next_peer: 0, sandboxes, ending: false, _lock: lock })
+        let groups = Groups::find(&launch.dir);
+        Ok(Self { alone, launch, listener, peers: BTreeMap::new(), next_peer: 0, sandboxes, groups, ending: false, _lock: lock })
     }
 
     /// Runs until told to shut down; returns the exit code.
@@ -66,6 +69,7 @@ impl Spawner {
                 for peer in self.peers.values_mut() {
                     let _ = peer.send(&Answer::Bye);
                 }
+                self.groups.close();
                 let _ = std::fs::remove_file(self.launch.dir.join(layout::SPAWNER_SOCKET));
                 return 0;
             }
@@ -186,18 +190,22 @@ impl Spawner {
         if self.sandboxes.len() >= limits::SANDBOXES {
             return refused("spawner", format!("{} sandboxes are alive", self.sandboxes.len()), "end some sessions");
         }
-        match birth::create(&self.alone, &self.launch, id, incarnation, spec) {
+        match birth::create(&self.alone, &self.launch, &mut self.groups, id, incarnation, spec) {
             Ok(born) => {
                 self.sandboxes.insert(id.clone(), Sandbox::child(incarnation.clone(), born.pid, born.pidfd));
                 Answer::Created { sandbox_id: id.clone(), incarnation: incarnation.clone(), ids: born.ids, layers: born.layers }
             }
-            Err(error) => refused(&error.layer, error.reason, &error.remedy),
+            Err(error) => {
+                self.groups.remove(id.as_str());
+                refused(&error.layer, error.reason, &error.remedy)
+            }
         }
     }
 
     fn bury(&mut self, id: &SessionId) {
         let Some(sandbox) = self.sandboxes.remove(id) else { return };
         sandbox.bury(&self.launch.dir.join(id.as_str()));
+        self.groups.remove(id.as_str());
         for key in sandbox.mourners {
             let told = self.peers.get_mut(&key).map(|peer| peer.send(&Answer::Killed { sandbox_id: id.clone(), was_alive: true }));
             if told.is_some_and(|told| told.is_err()) {

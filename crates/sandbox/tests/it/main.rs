@@ -1,6 +1,7 @@
 //! Real sandboxes, and the messages that cross between releases.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod bombs;
 mod calls;
 mod confinement;
 mod goldens;
