@@ -11,7 +11,7 @@ use ostler_models::{
 };
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{self, LastEnd};
-use ostler_runtime::router::{RouterConfig, SessionRouter};
+use ostler_runtime::router::{Rest, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
 use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
 use ostler_server::{AppState, ServerConfig};
@@ -79,6 +79,7 @@ impl Node {
             ambient: ambient.clone(),
             max_output_tokens: settings.max_output_tokens,
             last,
+            rest: rest(settings),
         });
 
         let stop = CancellationToken::new();
@@ -177,6 +178,12 @@ fn models(settings: &Settings) -> anyhow::Result<Models> {
         .map_err(anyhow::Error::msg)
         .context("the settings")?;
     Ok(Models::new(catalog, adapters))
+}
+
+/// The time that a session stays awake is part of its sandbox's.
+fn rest(settings: &Settings) -> Rest {
+    let usual = Rest::default();
+    Rest { sandbox: settings.sandbox_idle.map(|idle| idle.saturating_sub(usual.awake)), ..usual }
 }
 
 fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<SandboxesConfig> {

@@ -38,6 +38,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 pub const ATTACH_TRIES: u32 = 10;
 /// How long to wait between two tries.
 pub const ATTACH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a sandbox without work is left alive, unless configured.
+pub const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
+/// How long the end of a parked sandbox is waited for.
+pub const PARK: Duration = Duration::from_secs(20);
 /// How long a sandbox may take to start.
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
 /// Free bytes below which no new turn starts, so that running ones can end.

@@ -1,7 +1,7 @@
 //! Taking up what the last process left in the middle: in the background, a few at a time, each
 //! workspace in its turn. The server does not wait for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,18 +58,25 @@ async fn take_up(router: &SessionRouter, sessions: Vec<SessionId>, at_once: usiz
     }
 }
 
-/// Sandboxes of sessions that were deleted or archived while the last process died.
+/// Sandboxes of sessions that were deleted or archived while the last process died. Those of sessions that
+/// sleep are parked in their time.
 async fn end_leftovers(router: &SessionRouter) -> Result<(), StoreError> {
     let (deps, scope) = (router.deps(), Scope::System(SystemReason::Recovery));
     let sandboxes = deps.sandboxes.list().await.unwrap_or_else(|why| {
         tracing::error!(%why, "sandboxes cannot be listed; those that no session needs stay");
         Vec::new()
     });
+    let living: HashSet<SessionId> = deps.sandboxes.living().await.unwrap_or_default().into_iter().collect();
     for id in sandboxes {
         let ended = match deps.store.session(&scope, &id).await? {
             None => deps.sandboxes.remove(&id).await,
             Some(row) if row.archived_at.is_some() => deps.sandboxes.stop(&id).await,
-            Some(_) => continue,
+            Some(_) => {
+                if living.contains(&id) {
+                    router.park_later(&id);
+                }
+                continue;
+            }
         };
         match ended {
             Ok(()) => tracing::info!(session = %id, "ended what was left of a sandbox"),

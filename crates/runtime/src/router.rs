@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
@@ -55,6 +56,23 @@ pub struct RouterConfig {
     pub max_output_tokens: u32,
     /// How the last process ended.
     pub last: LastEnd,
+    /// What happens to sessions that have nothing to do.
+    pub rest: Rest,
+}
+
+/// When what nobody uses is put away.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest {
+    /// How long an idle session stays in memory.
+    pub awake: Duration,
+    /// How long its sandbox lives on after that; `None`: until the session ends.
+    pub sandbox: Option<Duration>,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { awake: limits::SESSION_AWAKE, sandbox: Some(limits::SANDBOX_IDLE) }
+    }
 }
 
 /// A session to be.
@@ -106,6 +124,9 @@ struct Handle {
 struct Maps {
     actors: HashMap<SessionId, Handle>,
     hubs: HashMap<SessionId, Weak<Hub>>,
+    /// Sessions that sleep beside a living sandbox, with the number of the sleep.
+    beside_sandbox: HashMap<SessionId, u64>,
+    sleeps: u64,
 }
 
 #[derive(Debug)]
@@ -133,6 +154,7 @@ impl SessionRouter {
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,
+            rest: config.rest,
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
@@ -298,6 +320,7 @@ impl SessionRouter {
         let (inbox, receiver) = mpsc::channel(limits::SESSION_INBOX);
         let handle = Handle { workspace: row.workspace.clone(), inbox };
         maps.actors.insert(row.id.clone(), handle.clone());
+        maps.beside_sandbox.remove(&row.id);
         let hub = hub(&mut maps, &row.id);
         drop(maps);
         let (router, id, mine) = (self.clone(), row.id.clone(), handle.clone());
@@ -314,7 +337,7 @@ impl SessionRouter {
                 Ok(None) => return (Exit::NotOurs, refuse_all(&mut inbox, &RuntimeError::no_session(session.as_str()))),
                 Err(error) => {
                     tracing::error!(%session, %error, "a session cannot be read");
-                    let exit = if is_passing(&error) { Exit::Unreadable } else { Exit::Asleep };
+                    let exit = if is_passing(&error) { Exit::Unreadable } else { Exit::Asleep { leaves_sandbox: false } };
                     return (exit, refuse_all(&mut inbox, &RuntimeError::Store(error)));
                 }
             };
@@ -332,7 +355,8 @@ impl SessionRouter {
                     Exit::NotOurs => self.clean_up(&id).await,
                     Exit::Unreadable => self.again_later(&id).await,
                     Exit::Failed => self.take_up(&id, None, true).await,
-                    Exit::Asleep | Exit::Stopping => {}
+                    Exit::Asleep { leaves_sandbox: true } => self.park_later(&id),
+                    Exit::Asleep { .. } | Exit::Stopping => {}
                 }
             }
             Err(error) if error.is_panic() => {
@@ -341,6 +365,39 @@ impl SessionRouter {
             }
             Err(_) => {}
         }
+    }
+
+    /// Ends the sandbox of a sleeping session unless the session wakes before its time.
+    pub(crate) fn park_later(&self, id: &SessionId) {
+        let Some(idle) = self.deps().rest.sandbox else { return };
+        let mut maps = self.maps();
+        if maps.actors.contains_key(id) {
+            return;
+        }
+        maps.sleeps += 1;
+        let sleep = maps.sleeps;
+        maps.beside_sandbox.insert(id.clone(), sleep);
+        drop(maps);
+        let (router, id) = (self.clone(), id.clone());
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = router.deps().stopping.cancelled() => return,
+                () = tokio::time::sleep(idle) => {}
+            }
+            let is_same = router.maps().beside_sandbox.get(&id) == Some(&sleep);
+            if is_same && let Err(error) = router.park(&id).await {
+                tracing::warn!(session = %id, %error, "a sandbox without work is left alive");
+            }
+        });
+    }
+
+    /// Ends the sandbox of a session if no call needs it; its files stay, and the next call starts it
+    /// again. What runs in its background ends.
+    ///
+    /// # Errors
+    /// When the session is not there, or cannot be written.
+    pub async fn park(&self, session: &SessionId) -> Result<(), RuntimeError> {
+        self.ask(&Scope::System(SystemReason::Recovery), session, Input::Park).await.map(drop)
     }
 
     /// The store could not give the session just now.

@@ -26,6 +26,8 @@ pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
     async fn attach(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure>;
     /// Ends it; nothing of it runs any more when this returns. Its files stay.
     async fn stop(&self, session: &SessionId) -> Result<(), String>;
+    /// The sandboxes that live.
+    async fn living(&self) -> Result<Vec<SessionId>, String>;
     /// The sandboxes that live or have files.
     async fn list(&self) -> Result<Vec<SessionId>, String>;
     /// Ends it and deletes its files.
@@ -74,6 +76,10 @@ impl SandboxBackend for LocalSandboxes {
 
     async fn stop(&self, session: &SessionId) -> Result<(), String> {
         self.sandboxes.stop(session).await.map_err(|error| error.to_string())
+    }
+
+    async fn living(&self) -> Result<Vec<SessionId>, String> {
+        self.sandboxes.list().await.map_err(|error| error.to_string())
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {

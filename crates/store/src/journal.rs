@@ -62,8 +62,8 @@ pub struct RowUpdate {
     pub unfinished: bool,
     /// The session got further: its count of recoveries starts again at 0.
     pub progress: bool,
-    /// When it changed.
-    pub updated_at: Timestamp,
+    /// When it changed; `None` leaves it.
+    pub updated_at: Option<Timestamp>,
     /// When it was archived; `None` is not archived.
     pub archived_at: Option<Timestamp>,
     /// The new title; `None` leaves it, `Some(None)` removes it.

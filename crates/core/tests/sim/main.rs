@@ -150,6 +150,7 @@ fn client(world: &mut World) -> Result<(), Stop> {
     let input = match world.chance.below(30) {
         0 => Input::Archive,
         6 => return world.happened(Input::SharedBudgetRaised),
+        7 => return world.happened(Input::Park),
         1 | 2 => Input::Update(Box::new(script::update(&mut world.chance))),
         3..=5 => Input::Retry { principal },
         _ => Input::Send { events: script::request(&mut world.chance, &state), principal },

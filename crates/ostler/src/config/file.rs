@@ -88,6 +88,7 @@ pub(super) struct Sandbox {
     pub(super) memory_mib: Option<u64>,
     pub(super) processes: Option<u64>,
     pub(super) cpu_percent: Option<u64>,
+    pub(super) idle_seconds: Option<u64>,
 }
 
 /// The file that is read when none is named.

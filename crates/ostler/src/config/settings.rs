@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use ostler_core::cost::Price;
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) uid_count: u32,
     /// What each sandbox may use.
     pub(crate) sandbox: SandboxSpec,
+    /// How long one without work lives on; `None`: as long as its session.
+    pub(crate) sandbox_idle: Option<Duration>,
     /// Each of them for people, with its origin.
     pub(crate) shown: Vec<Shown>,
 }
@@ -110,6 +113,8 @@ impl Settings {
         origins.note("sandbox.uid_first", &uid_first, None, file.sandbox.uid_first.is_some());
         origins.note("sandbox.uid_count", &uid_count, None, file.sandbox.uid_count.is_some());
         let sandbox = sandbox(&file.sandbox, &mut origins)?;
+        let idle = file.sandbox.idle_seconds.unwrap_or(ostler_runtime::limits::SANDBOX_IDLE.as_secs());
+        origins.note("sandbox.idle_seconds", &idle, None, file.sandbox.idle_seconds.is_some());
         Ok(Self {
             data_dir,
             listen,
@@ -124,6 +129,7 @@ impl Settings {
             uid_first,
             uid_count,
             sandbox,
+            sandbox_idle: (idle > 0).then(|| Duration::from_secs(idle)),
             shown: origins.shown,
         })
     }
@@ -262,6 +268,9 @@ mod tests {
         assert_eq!(of("").unwrap(), SandboxSpec::default());
         assert!(of("memory_mib = 1").unwrap_err().to_string().contains("at least 64"));
         assert!(of("processes = 0").is_err());
+        let idle = |text: &str| settings(&format!("[sandbox]\n{text}\n"), &[], Flags::default()).unwrap().sandbox_idle;
+        assert_eq!((idle("idle_seconds = 5"), idle("idle_seconds = 0")), (Some(Duration::from_secs(5)), None));
+        assert_eq!(idle(""), Some(ostler_runtime::limits::SANDBOX_IDLE));
     }
 
     #[test]

@@ -58,7 +58,10 @@ enum Untaken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Nothing is to be done for it.
-    Asleep,
+    Asleep {
+        /// Whether its sandbox lives on.
+        leaves_sandbox: bool,
+    },
     /// Another epoch owns the session, or it is deleted, or the journal is not where it was left.
     NotOurs,
     /// What has to be written cannot be.
@@ -146,7 +149,7 @@ impl Actor {
             return exit;
         }
         loop {
-            let asleep = self.is_idle().then(|| tokio::time::sleep(limits::SESSION_AWAKE));
+            let asleep = self.is_idle().then(|| tokio::time::sleep(self.deps.rest.awake));
             let stopping = self.deps.stopping.clone();
             let next = tokio::select! {
                 biased;
@@ -154,14 +157,18 @@ impl Actor {
                 Some(input) = self.results.1.recv() => self.happened(input).await,
                 message = inbox.recv() => match message {
                     Some(message) => self.command(message).await,
-                    None => return Exit::Asleep,
+                    None => return self.asleep(),
                 },
-                () = async { match asleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => Err(Exit::Asleep),
+                () = async { match asleep { Some(sleep) => sleep.await, None => std::future::pending().await } } => Err(self.asleep()),
             };
             if let Err(exit) = next {
                 return exit;
             }
         }
+    }
+
+    fn asleep(&self) -> Exit {
+        Exit::Asleep { leaves_sandbox: self.state.sandbox.is_some() }
     }
 
     fn is_idle(&self) -> bool {
@@ -170,7 +177,13 @@ impl Actor {
 
     async fn command(&mut self, message: Message) -> Result<(), Exit> {
         let recovers = matches!(message.input, Input::Retry { .. });
+        let parked = self.state.sandbox.clone().filter(|_| matches!(message.input, Input::Park));
         let taken = self.take(&message.input).await;
+        if let (Some(incarnation), Ok(Step { records, .. })) = (parked, &taken)
+            && !records.is_empty()
+        {
+            self.park(&incarnation).await;
+        }
         fault::point(Point::BeforeReply);
         let (answer, step, next) = match taken {
             Ok(step) => (Ok(Answer { echo: step.echo.clone() }), Some(step), Ok(())),
@@ -357,6 +370,17 @@ impl Actor {
         if self.state.sandbox.as_ref() != Some(incarnation) {
             effects::forget(&self.link, incarnation).await;
             self.end_sandbox();
+        }
+    }
+
+    /// Ends the sandbox before anything else is done, so that no later life can be meant. One that does
+    /// not end now is ended before the next begins.
+    async fn park(&self, incarnation: &IncarnationId) {
+        effects::forget(&self.link, incarnation).await;
+        match tokio::time::timeout(limits::PARK, self.deps.sandboxes.stop(&self.id)).await {
+            Ok(Ok(())) => tracing::info!(session = %self.id, "parked its sandbox"),
+            Ok(Err(why)) => tracing::error!(session = %self.id, %why, "a sandbox without work cannot be ended"),
+            Err(_) => tracing::error!(session = %self.id, "a sandbox without work does not end"),
         }
     }
 

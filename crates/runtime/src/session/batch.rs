@@ -53,7 +53,8 @@ fn row(records: &[Record], before: Option<&State>, state: &State) -> Result<RowU
         status: state.status().as_str().to_owned(),
         unfinished: state.is_unfinished(),
         progress: changed(RecordBody::is_progress),
-        updated_at: records.last().map_or(state.created_at, |record| record.at),
+        // That a sandbox rests changes nothing of the session.
+        updated_at: records.iter().rev().find(|record| !matches!(record.body, RecordBody::SandboxLost { .. })).map(|record| record.at),
         archived_at: state.archived_at(),
         title: title.then(|| state.title.clone()),
         view: Some(json(&View::of(state))?),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
 use crate::recovery::LastEnd;
+use crate::router::Rest;
 use crate::sandbox::SandboxBackend;
 
 /// Shared by all sessions of a node.
@@ -21,6 +22,7 @@ pub(crate) struct Deps {
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,
+    pub(crate) rest: Rest,
     /// Workspaces whose budget refused somebody.
     pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.

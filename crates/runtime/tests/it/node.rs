@@ -17,7 +17,7 @@ use ostler_models::{
 };
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::recovery::{LastEnd, recover};
-use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
+use ostler_runtime::router::{Command, NewSession, Rest, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest};
@@ -67,6 +67,10 @@ impl SandboxBackend for Shared {
     async fn stop(&self, session: &SessionId) -> Result<(), String> {
         self.0.lives.lock().unwrap().remove(session);
         Ok(())
+    }
+
+    async fn living(&self) -> Result<Vec<SessionId>, String> {
+        self.list().await
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {
@@ -124,6 +128,16 @@ impl Sandboxes {
         }
     }
 
+    /// Waits until no sandbox lives.
+    pub(crate) async fn gone(&self) {
+        let gone = async {
+            while !self.lives.lock().unwrap().is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("a sandbox lives on");
+    }
+
     /// All sandboxes die.
     pub(crate) fn kill(&self) {
         self.lives.lock().unwrap().clear();
@@ -133,6 +147,7 @@ impl Sandboxes {
 /// A node and all it stands on.
 pub(crate) struct Node {
     dir: tempfile::TempDir,
+    rest: Rest,
     pub(crate) model: ModelServer,
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) store: Arc<SqliteStore>,
@@ -142,6 +157,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Rest::default()).await
+    }
+
+    /// One that puts away what nobody uses when this says.
+    pub(crate) async fn start_with(rest: Rest) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ids = IdSource::new(1, 1);
         let tenant = Tenant {
@@ -151,12 +171,12 @@ impl Node {
         };
         let model = ModelServer::start().await;
         let sandboxes = Arc::new(Sandboxes::default());
-        let (store, router) = open(dir.path(), &model, &sandboxes, LastEnd::Orderly).await;
+        let (store, router) = open(dir.path(), &model, &sandboxes, LastEnd::Orderly, rest).await;
         let Principal::ApiKey { id } = tenant.principal.clone() else { unreachable!() };
         let key = NewApiKey { id, sha256: [0; 32], name: "k".into(), created_at: Ambient::system().now() };
         let first = Bootstrap { organization: tenant.organization.clone(), workspace: tenant.workspace.clone(), key };
         store.bootstrap(&Scope::System(SystemReason::Bootstrap), &first).await.unwrap();
-        Self { dir, model, sandboxes, store, router, scope: Scope::Tenant(tenant) }
+        Self { dir, rest, model, sandboxes, store, router, scope: Scope::Tenant(tenant) }
     }
 
     /// Stops the node where it is and starts another one on the same data.
@@ -171,7 +191,7 @@ impl Node {
 
     async fn start_again(&mut self, last: LastEnd) {
         self.router.stop().await;
-        let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes, last).await;
+        let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes, last, self.rest).await;
         (self.store, self.router) = (store, router);
         recover(self.router.clone()).await.unwrap();
     }
@@ -238,7 +258,13 @@ fn prices() -> Prices {
     Prices::new([("m".to_owned(), ostler_models::prices::price([1.0, 5.0, 1.0, 1.0, 1.0]))].into())
 }
 
-async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandboxes>, last: LastEnd) -> (Arc<SqliteStore>, SessionRouter) {
+async fn open(
+    dir: &std::path::Path,
+    model: &ModelServer,
+    sandboxes: &Arc<Sandboxes>,
+    last: LastEnd,
+    rest: Rest,
+) -> (Arc<SqliteStore>, SessionRouter) {
     let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
     let epoch = store.begin_epoch().await.unwrap();
     let endpoint = |name: &str, base_url: String| ProviderEndpoint {
@@ -263,6 +289,7 @@ async fn open(dir: &std::path::Path, model: &ModelServer, sandboxes: &Arc<Sandbo
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
         last,
+        rest,
     });
     tokio::spawn(router.clone().watch_budgets());
     (store, router)

@@ -1,8 +1,10 @@
 //! What happens in a node, told through what a follower sees.
 
+use std::time::Duration;
+
 use ostler_core::ids::SessionId;
 use ostler_runtime::error::RuntimeError;
-use ostler_runtime::router::Command;
+use ostler_runtime::router::{Command, Rest};
 use ostler_runtime::subscribe::StartAt;
 use ostler_store::Store as _;
 use serde_json::{Value, json};
@@ -286,6 +288,40 @@ async fn orderly_restarts_say_nothing_against_a_session() {
     node.model.open("g");
     let mut tail = node.follow(&session, StartAt::After(0)).await;
     assert_eq!(tail.idle().await, "end_turn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_without_work_is_ended_and_the_next_call_has_another() {
+    const SOON: Duration = Duration::from_millis(5);
+    let mut node = Node::start_with(Rest { awake: SOON, sandbox: Some(SOON) }).await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}\nSAY got {{last_tool_result}}").await;
+    tail.idle().await;
+    let changed = node.store_row(&session).await.updated_at;
+    node.sandboxes.gone().await;
+    assert_eq!(node.store_row(&session).await.updated_at, changed, "that a sandbox rests is no change of the session");
+    let seen = node.history(&session).await.len();
+    node.say(&session, "TOOL bash {\"command\":\"two\"}\nSAY got {{last_tool_result}}").await;
+    assert_eq!(tail.idle().await, "end_turn");
+    assert!(said(&node.history(&session).await[seen..]).contains("got ran two"));
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["one", "two"]);
+    // One that the last server left alive is ended as well.
+    node.restart_after_death().await;
+    node.sandboxes.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_with_work_is_not_parked() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"hold\"}\nSAY got {{last_tool_result}}").await;
+    while node.sandboxes.ran.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    node.router.park(&session).await.unwrap();
+    node.sandboxes.release();
+    assert_eq!(tail.idle().await, "end_turn");
+    assert!(said(&tail.seen).contains("got ran hold"));
+    node.router.park(&session).await.unwrap();
+    node.sandboxes.gone().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,10 @@ impl SandboxBackend for NoSandboxes {
         Err(AttachFailure::Gone)
     }
 
+    async fn living(&self) -> Result<Vec<SessionId>, String> {
+        Ok(Vec::new())
+    }
+
     async fn list(&self) -> Result<Vec<SessionId>, String> {
         Ok(Vec::new())
     }
@@ -122,6 +126,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         ambient: ambient.clone(),
         max_output_tokens: 1_000,
         last: ostler_runtime::recovery::LastEnd::Orderly,
+        rest: ostler_runtime::router::Rest::default(),
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

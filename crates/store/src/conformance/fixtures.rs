@@ -98,7 +98,7 @@ pub fn idle(at: i64) -> RowUpdate {
         status: "idle".to_owned(),
         unfinished: false,
         progress: false,
-        updated_at: Timestamp(at),
+        updated_at: Some(Timestamp(at)),
         archived_at: None,
         title: None,
         view: None,

@@ -18,7 +18,7 @@ const SEQ_BITS: u32 = 32;
 /// The row after a batch. Also the fence: no row changes unless the epoch owns the session, the
 /// batch continues its journal and its events continue its positions.
 const ADVANCE: &str = "UPDATE sessions SET last_seq = ?4, last_position = coalesce(?5, last_position), status = ?7, \
-    unfinished = ?8, recoveries = CASE WHEN ?9 THEN 0 ELSE recoveries END, updated_at = ?10, archived_at = ?11, \
+    unfinished = ?8, recoveries = CASE WHEN ?9 THEN 0 ELSE recoveries END, updated_at = coalesce(?10, updated_at), archived_at = ?11, \
     title = CASE WHEN ?12 THEN ?13 ELSE title END, view = coalesce(?14, view), reserved = ?15, capped = ?16 \
     WHERE id = ?1 AND epoch = ?2 AND last_seq = ?3 AND (?6 IS NULL OR last_position < ?6) RETURNING number, workspace_id";
 
@@ -115,7 +115,7 @@ fn advance(db: &Db<'_>, epoch: Epoch, batch: &SessionBatch) -> Result<(i64, Stri
         row.status,
         row.unfinished,
         row.progress,
-        row.updated_at.0,
+        row.updated_at.map(|at| at.0),
         row.archived_at.map(|at| at.0),
         row.title.is_some(),
         row.title.as_ref().and_then(Option::as_deref),

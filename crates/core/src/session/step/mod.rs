@@ -72,6 +72,8 @@ pub enum Input {
         /// The timer.
         timer: EffectId,
     },
+    /// The sandbox has had nothing to do for long and is to end; its files stay.
+    Park,
     /// A sandbox lives.
     SandboxStarted {
         /// This life.
@@ -116,6 +118,7 @@ impl Input {
             | Self::Retry { .. }
             | Self::SharedBudgetRaised
             | Self::SetAside { .. }
+            | Self::Park
             | Self::Recovered => false,
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
@@ -186,6 +189,7 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),
         Input::ModelFailed { effect, error, delay_ms } => stepper.model_failed(&effect, error, delay_ms),
         Input::TimerFired { timer } => stepper.timer_fired(&timer),
+        Input::Park => stepper.park(),
         Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
         Input::SandboxFailed { message } => stepper.sandbox_failed(&message),
         Input::CallFinished { call, outcome } => stepper.call_finished(&call, outcome),

@@ -24,6 +24,14 @@ impl Stepper<'_> {
         self.advance();
     }
 
+    /// Gives the sandbox up if no call may need it. The next call has the next life.
+    pub(super) fn park(&mut self) {
+        let is_needed = self.state.is_unfinished() || self.state.calls.iter().any(|call| call.state == CallState::Running);
+        if let (false, Some(incarnation)) = (is_needed, self.state.sandbox.clone()) {
+            self.emit(RecordBody::SandboxLost { incarnation });
+        }
+    }
+
     pub(super) fn sandbox_failed(&mut self, message: &str) {
         let undispatched = |call: &Call| call.state == CallState::Running && call.incarnation.is_none();
         if !self.state.calls.iter().any(undispatched) {
