@@ -71,7 +71,8 @@ pub enum ConfigParams {
         #[serde(default)]
         networking: Option<NetworkingParams>,
         /// What is installed in them.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "patch::object")]
+        #[schema(value_type = Option<PackagesParams>)]
         packages: Option<PackagesParams>,
     },
     /// A worker of the client runs the tools.
@@ -393,6 +394,8 @@ mod tests {
         }
         assert!(create(json!({"type": "cloud", "networking": {"type": "limited"}, "packages": {"pip": ["six"]}})).is_err());
         assert!(create(json!({"type": "cloud", "packages": {"pip": ["--index-url=x"]}})).is_err());
+        let list = json!({"name": "e", "config": {"type": "cloud", "packages": [null, null]}});
+        assert!(serde_json::from_value::<EnvironmentCreateParams>(list).is_err());
         let body = create(Value::Null).unwrap();
         assert_eq!(update(&body, json!({"config": {"type": "self_hosted"}})).unwrap_err().code, Some("invalid_config_type_change"));
     }

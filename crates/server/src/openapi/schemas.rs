@@ -180,7 +180,7 @@ fn input_schema() -> Value {
         "required": ["type"],
         "properties": {
             "type": {"const": "object"},
-            "properties": {"propertyNames": {"pattern": "^[A-Za-z0-9_.-]{1,64}$"}},
+            "properties": {"type": "object", "propertyNames": {"pattern": "^[A-Za-z0-9_.-]{1,64}$"}},
             "oneOf": false,
             "anyOf": false,
             "allOf": false,
