@@ -33,8 +33,8 @@ def test_amounts_are_positive_whole_cents(session_of, amount):
 
 
 def test_other_currencies_and_kinds_and_unpriced_models_are_refused(session_of):
-    refused("", session_of, {"type": "limit", "max_list_cost": {"amount": "5", "currency": "EUR"}})
-    refused("", session_of, {"type": "wish", "max_list_cost": {"amount": "5", "currency": "USD"}})
+    refused("EUR", session_of, {"type": "limit", "max_list_cost": {"amount": "5", "currency": "EUR"}})
+    refused("wish", session_of, {"type": "wish", "max_list_cost": {"amount": "5", "currency": "USD"}})
     refused("model_not_budgetable", session_of, cents(5), model="scripted-model")
 
 
