@@ -94,9 +94,10 @@ impl Groups {
         let mut group = Group { dirs: Vec::new(), meters: Meters::default() };
         for parent in &self.parents {
             let dir = parent.dir.join(sandbox);
-            // Of a sandbox that is over, or it could not be created a second time.
-            let _ = fs::remove_dir(&dir);
-            fs::create_dir(&dir)?;
+            // It may be there from the last life, in which the kernel still counts who is dying.
+            if !made(&dir) {
+                return Err(io::Error::other(format!("{} cannot be made", dir.display())));
+            }
             group.dirs.push(dir.clone());
             let holds = |controller: &str| parent.controller.is_none_or(|only| only == controller);
             let limited = limit(&dir, parent.controller.is_none(), spec, holds).and_then(|()| {

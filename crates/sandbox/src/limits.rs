@@ -57,8 +57,9 @@ pub const LEAST_PROCESSES: u64 = 16;
 pub const REMEMBERED_CALLS: usize = 200_000;
 /// Processes killed in one round, so that init stays responsive under a fork bomb.
 pub const KILLS_PER_ROUND: usize = 4_096;
-/// The part of a sandbox's processes that a command must find free, or what earlier ones left is ended.
-pub const ROOM_FOR_A_CALL: u64 = 8;
+/// Processes that a command must be able to start, or what earlier ones left is ended; in small sandboxes
+/// an eighth of all.
+pub const ROOM_FOR_A_CALL: u64 = 16;
 /// Rounds of killing to make room for a call.
 pub const ROOM_ROUNDS: u32 = 1_000;
 /// The pause between two rounds of killing.

@@ -145,7 +145,7 @@ impl Calls {
     /// Whether a command would find no room for its processes.
     fn is_crowded(&self) -> bool {
         let most = self.spec.max_processes.max(limits::LEAST_PROCESSES);
-        self.kept.meters.tasks().unwrap_or_else(processes::count) > most - most / limits::ROOM_FOR_A_CALL
+        self.kept.meters.tasks().unwrap_or_else(processes::count) > most - limits::ROOM_FOR_A_CALL.min(most / 8)
     }
 
     /// Ends what calls left behind that are over, so that a bomb does not close the sandbox to every
