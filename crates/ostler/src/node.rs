@@ -10,8 +10,9 @@ use ostler_models::{
     OpenAiOptions, Prices, ProviderEndpoint, ProviderKind,
 };
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{self, LastEnd};
-use ostler_runtime::router::{Rest, RouterConfig, SessionRouter};
+use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
 use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
 use ostler_server::{AppState, ServerConfig};

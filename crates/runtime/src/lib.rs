@@ -8,6 +8,7 @@ mod budget;
 pub mod error;
 pub mod fault;
 pub mod limits;
+pub mod parking;
 pub mod recovery;
 pub mod router;
 pub mod sandbox;

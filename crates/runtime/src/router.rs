@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
@@ -30,6 +29,7 @@ use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::parking::{Rest, Sleeps};
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, needs_work};
@@ -58,21 +58,6 @@ pub struct RouterConfig {
     pub last: LastEnd,
     /// What happens to sessions that have nothing to do.
     pub rest: Rest,
-}
-
-/// When what nobody uses is put away.
-#[derive(Debug, Clone, Copy)]
-pub struct Rest {
-    /// How long an idle session stays in memory.
-    pub awake: Duration,
-    /// How long its sandbox lives on after that; `None`: until the session ends.
-    pub sandbox: Option<Duration>,
-}
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self { awake: limits::SESSION_AWAKE, sandbox: Some(limits::SANDBOX_IDLE) }
-    }
 }
 
 /// A session to be.
@@ -121,12 +106,17 @@ struct Handle {
 }
 
 #[derive(Debug, Default)]
-struct Maps {
+pub(crate) struct Maps {
     actors: HashMap<SessionId, Handle>,
     hubs: HashMap<SessionId, Weak<Hub>>,
-    /// Sessions that sleep beside a living sandbox, with the number of the sleep.
-    beside_sandbox: HashMap<SessionId, u64>,
-    sleeps: u64,
+    /// Of sessions that sleep beside a living sandbox.
+    pub(crate) sleeps: Sleeps,
+}
+
+impl Maps {
+    pub(crate) fn is_awake(&self, session: &SessionId) -> bool {
+        self.actors.contains_key(session)
+    }
 }
 
 #[derive(Debug)]
@@ -169,8 +159,12 @@ impl SessionRouter {
         &self.shared.deps
     }
 
-    fn maps(&self) -> MutexGuard<'_, Maps> {
+    pub(crate) fn maps(&self) -> MutexGuard<'_, Maps> {
         self.shared.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.shared.tasks
     }
 
     /// Runs to its end what must not stop half-way because the client went away.
@@ -320,7 +314,7 @@ impl SessionRouter {
         let (inbox, receiver) = mpsc::channel(limits::SESSION_INBOX);
         let handle = Handle { workspace: row.workspace.clone(), inbox };
         maps.actors.insert(row.id.clone(), handle.clone());
-        maps.beside_sandbox.remove(&row.id);
+        maps.sleeps.woke(&row.id);
         let hub = hub(&mut maps, &row.id);
         drop(maps);
         let (router, id, mine) = (self.clone(), row.id.clone(), handle.clone());
@@ -365,39 +359,6 @@ impl SessionRouter {
             }
             Err(_) => {}
         }
-    }
-
-    /// Ends the sandbox of a sleeping session unless the session wakes before its time.
-    pub(crate) fn park_later(&self, id: &SessionId) {
-        let Some(idle) = self.deps().rest.sandbox else { return };
-        let mut maps = self.maps();
-        if maps.actors.contains_key(id) {
-            return;
-        }
-        maps.sleeps += 1;
-        let sleep = maps.sleeps;
-        maps.beside_sandbox.insert(id.clone(), sleep);
-        drop(maps);
-        let (router, id) = (self.clone(), id.clone());
-        self.shared.tasks.spawn(async move {
-            tokio::select! {
-                () = router.deps().stopping.cancelled() => return,
-                () = tokio::time::sleep(idle) => {}
-            }
-            let is_same = router.maps().beside_sandbox.get(&id) == Some(&sleep);
-            if is_same && let Err(error) = router.park(&id).await {
-                tracing::warn!(session = %id, %error, "a sandbox without work is left alive");
-            }
-        });
-    }
-
-    /// Ends the sandbox of a session if no call needs it; its files stay, and the next call starts it
-    /// again. What runs in its background ends.
-    ///
-    /// # Errors
-    /// When the session is not there, or cannot be written.
-    pub async fn park(&self, session: &SessionId) -> Result<(), RuntimeError> {
-        self.ask(&Scope::System(SystemReason::Recovery), session, Input::Park).await.map(drop)
     }
 
     /// The store could not give the session just now.

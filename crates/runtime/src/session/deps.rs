@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::parking::Rest;
 use crate::recovery::LastEnd;
-use crate::router::Rest;
 use crate::sandbox::SandboxBackend;
 
 /// Shared by all sessions of a node.

@@ -16,8 +16,9 @@ use ostler_models::{
     ProviderKind, Secret,
 };
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{LastEnd, recover};
-use ostler_runtime::router::{Command, NewSession, Rest, RouterConfig, SessionRouter};
+use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest};

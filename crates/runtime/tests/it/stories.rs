@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ostler_core::ids::SessionId;
 use ostler_runtime::error::RuntimeError;
-use ostler_runtime::router::{Command, Rest};
+use ostler_runtime::parking::Rest;
+use ostler_runtime::router::Command;
 use ostler_runtime::subscribe::StartAt;
 use ostler_store::Store as _;
 use serde_json::{Value, json};

@@ -114,7 +114,7 @@ impl Calls {
             return Taken::Running;
         }
         let mut job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
-        if self.is_crowded() && self.make_room() {
+        if job.is_shell() && self.is_crowded() && self.make_room() {
             job.notice = Some(ROOM_WAS_MADE.into());
         }
         if let Err(error) = self.start(&job) {

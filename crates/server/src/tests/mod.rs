@@ -126,7 +126,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         ambient: ambient.clone(),
         max_output_tokens: 1_000,
         last: ostler_runtime::recovery::LastEnd::Orderly,
-        rest: ostler_runtime::router::Rest::default(),
+        rest: ostler_runtime::parking::Rest::default(),
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);
