@@ -13,6 +13,8 @@ use crate::spec::SandboxSpec;
 
 /// What holds a sandbox.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// What only counts, in version 1.
+const COUNTER: &str = "cpuacct";
 /// Of the processor, within which a quota is given.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
@@ -30,6 +32,14 @@ pub(crate) struct Groups {
     parents: Vec<Parent>,
     /// Groups that were still in use when they were to go.
     left: Vec<PathBuf>,
+}
+
+/// What the processes of a group use together, as far as it is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) processes: Option<u64>,
+    pub(crate) cpu_micros: Option<u64>,
 }
 
 /// The group of one sandbox, in each hierarchy.
@@ -88,13 +98,13 @@ impl Groups {
         CONTROLLERS.iter().filter(has).copied().collect()
     }
 
-    /// Makes the group of a sandbox with its limits.
-    pub(crate) fn make(&mut self, sandbox: &str, spec: &SandboxSpec) -> io::Result<Group> {
+    /// Makes a group with its limits. No two have one name: in the group of a life that is over, the kernel
+    /// may still count who is dying.
+    pub(crate) fn make(&mut self, name: &str, spec: &SandboxSpec) -> io::Result<Group> {
         self.remove_left();
         let mut group = Group { dirs: Vec::new(), meters: Meters::default() };
         for parent in &self.parents {
-            let dir = parent.dir.join(sandbox);
-            // It may be there from the last life, in which the kernel still counts who is dying.
+            let dir = parent.dir.join(name);
             if !made(&dir) {
                 return Err(io::Error::other(format!("{} cannot be made", dir.display())));
             }
@@ -111,17 +121,40 @@ impl Groups {
                 Ok(())
             });
             if let Err(error) = limited {
-                self.remove(sandbox);
+                self.remove(name);
                 return Err(error);
             }
         }
         Ok(group)
     }
 
-    /// Removes the group of a sandbox that is over.
-    pub(crate) fn remove(&mut self, sandbox: &str) {
-        self.left.extend(self.parents.iter().map(|parent| parent.dir.join(sandbox)));
+    /// Removes a group whose processes are gone.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if !name.is_empty() {
+            self.left.extend(self.parents.iter().map(|parent| parent.dir.join(name)));
+        }
         self.remove_left();
+    }
+
+    /// What the processes of a group use together.
+    pub(crate) fn usage(&self, name: &str) -> Usage {
+        let mut usage = Usage::default();
+        for parent in self.parents.iter().filter(|_| !name.is_empty()) {
+            let number = |file: &str| fs::read_to_string(parent.dir.join(name).join(file)).ok()?.trim().parse::<u64>().ok();
+            match parent.controller {
+                Some("memory") => usage.memory_bytes = number("memory.usage_in_bytes"),
+                Some("pids") => usage.processes = number("pids.current"),
+                Some(COUNTER) => usage.cpu_micros = number("cpuacct.usage").map(|nanos| nanos / 1_000),
+                Some(_) => {}
+                None => {
+                    let stat = fs::read_to_string(parent.dir.join(name).join("cpu.stat")).unwrap_or_default();
+                    usage.memory_bytes = number("memory.current");
+                    usage.processes = number("pids.current");
+                    usage.cpu_micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+                }
+            }
+        }
+        usage
     }
 
     /// The kernel may need a moment after the last process is gone.
@@ -183,7 +216,8 @@ fn own_groups(mountinfo: &str, cgroup: &str) -> Vec<Own> {
         match kind {
             "cgroup2" => found.extend(own("").map(|dir| Own { dir, controller: None })),
             "cgroup" => {
-                let here = CONTROLLERS.iter().filter(|controller| options.split(',').any(|option| option == **controller));
+                let here = CONTROLLERS.into_iter().chain([COUNTER]);
+                let here = here.filter(|controller| options.split(',').any(|option| option == *controller));
                 found.extend(here.filter_map(|controller| Some(Own { dir: own(controller)?, controller: Some(controller) })));
             }
             _ => {}
@@ -289,6 +323,7 @@ mod tests {
             own(v1, groups),
             [
                 ("/sys/fs/cgroup/cpu/c".to_owned(), Some("cpu")),
+                ("/sys/fs/cgroup/cpu/c".to_owned(), Some("cpuacct")),
                 ("/sys/fs/cgroup/memory/a/b".to_owned(), Some("memory")),
                 ("/sys/fs/cgroup/pids/".to_owned(), Some("pids")),
             ]

@@ -16,6 +16,18 @@ pub(crate) const SLOT: &str = "slot";
 pub(crate) const INIT_RECORD: &str = "init.json";
 /// Settled results that are not acknowledged; not visible inside.
 pub(crate) const RESULTS: &str = "results";
+/// Archives on their way into or out of a sandbox; not visible inside.
+pub(crate) const TRANSFERS: &str = "transfers";
+/// The file system of a sandbox whose disk is limited by it.
+pub(crate) const DISK: &str = "disk.img";
+/// The number of the loop device that holds it, if it holds it.
+pub(crate) const LOOP_DEVICE: &str = "disk.loop";
+/// Where a disk is mounted for a moment, in the mount namespace of the spawner only.
+pub(crate) const STAGE: &str = "stage";
+/// Before the size of an empty file system that is copied for each new sandbox.
+pub(crate) const TEMPLATE: &str = "empty-";
+/// Before the names of sandboxes that have no session yet.
+pub(crate) const SPARE: &str = "spare-";
 /// In the results: the life that they are of.
 pub(crate) const LIFE: &str = ".life";
 /// The full output of calls; read-only inside.
@@ -31,17 +43,23 @@ pub(crate) struct Shared {
     pub(crate) writable: bool,
 }
 
+/// What sessions are given, which they can read.
+pub(crate) const UPLOADS: &str = "uploads";
+
 /// All such directories.
-pub(crate) const SHARED: [Shared; 5] = [
+pub(crate) const SHARED: [Shared; 6] = [
     Shared { name: "workspace", target: "workspace", writable: true },
     Shared { name: "home", target: "home/agent", writable: true },
     Shared { name: "outputs", target: "mnt/session/outputs", writable: true },
+    Shared { name: UPLOADS, target: "mnt/session/uploads", writable: false },
     Shared { name: "shell", target: "run/ostler", writable: true },
     Shared { name: CALLS, target: "mnt/session/calls", writable: false },
 ];
 
 /// Where calls start, inside.
 pub(crate) const WORKSPACE: &str = "/workspace";
+/// What the disk's limit counts, inside.
+pub(crate) const COUNTED: [&str; 4] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler"];
 /// Where the full outputs are, inside.
 pub(crate) const CALLS_INSIDE: &str = "/mnt/session/calls";
 /// The saved shell state, inside.

@@ -45,6 +45,10 @@ pub const STEADY_CONNECTION: Duration = Duration::from_secs(30);
 pub const CONNECTION_QUEUE: usize = 256;
 /// Sandboxes of one spawner.
 pub const SANDBOXES: usize = 4_096;
+/// Sandboxes that wait for sessions to come, at most.
+pub const SPARES: usize = 64;
+/// How long nothing was started before a sandbox is made ready for a session to come.
+pub const SPARE_AFTER: Duration = Duration::from_millis(30);
 /// User and group ids of one sandbox.
 pub const IDS_PER_SANDBOX: u32 = 65_536;
 /// Calls that one init runs at once, counting those whose background processes live on.
@@ -86,6 +90,10 @@ pub const SPILL_BYTES: u64 = 16 << 20;
 pub const PASSED_JOB: usize = 64 << 10;
 /// How long a shell waits for the next call, with a few hundred KiB of memory.
 pub const SHELL_WAITS: Duration = Duration::from_secs(10);
+/// The pause between two looks at what a sandbox has on disk, where that is watched.
+pub const DISK_WATCH: Duration = Duration::from_millis(250);
+/// The longest such pause: four times as long as a look takes, otherwise.
+pub const DISK_WATCH_MOST: Duration = Duration::from_secs(10);
 /// Bytes of a command.
 pub const COMMAND_BYTES: usize = 1 << 20;
 /// Bytes of a saved shell state; a larger one is dropped.

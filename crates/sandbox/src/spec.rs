@@ -69,6 +69,13 @@ pub struct SandboxSpec {
     pub shm_bytes: u64,
     /// Files in `/dev/shm`.
     pub shm_inodes: u64,
+    /// Bytes of the workspace, the home directory, the outputs and what is kept of calls, together. Fixed when
+    /// the sandbox is first started.
+    pub disk_bytes: u64,
+    /// Files of the same, together.
+    pub disk_inodes: u64,
+    /// What must hold; a sandbox that cannot have it is not started.
+    pub required: Required,
 }
 
 impl Default for SandboxSpec {
@@ -84,6 +91,9 @@ impl Default for SandboxSpec {
             tmp_inodes: 65_536,
             shm_bytes: 64 << 20,
             shm_inodes: 4_096,
+            disk_bytes: 2 << 30,
+            disk_inodes: 131_072,
+            required: Required::default(),
         }
     }
 }
@@ -94,6 +104,27 @@ impl SandboxSpec {
     pub(crate) fn scratch_bytes(&self) -> (u64, u64) {
         (self.tmp_bytes.min(self.max_memory_bytes / 4), self.shm_bytes.min(self.max_memory_bytes / 8))
     }
+}
+
+/// What a server wants of its spawner while it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wishes {
+    /// How long a sandbox lives that no server needs.
+    pub orphan_ttl: std::time::Duration,
+    /// How many sandboxes are to be ready for sessions to come.
+    pub spares: u32,
+    /// The limits of those.
+    pub spec: SandboxSpec,
+}
+
+/// What an environment asks of the isolation, beyond what every sandbox has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Required {
+    /// User ids of its own.
+    pub own_ids: bool,
+    /// Limits of memory, processes, processor and disk that the kernel holds, not a watcher.
+    pub hard_limits: bool,
 }
 
 /// How the ids inside a sandbox relate to the host's.

@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::unistd::Pid;
 
+pub(crate) mod loops;
+
 /// Proof that this process has one thread, so that a forked child may do anything.
 #[derive(Debug)]
 pub(crate) struct Alone(());

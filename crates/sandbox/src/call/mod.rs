@@ -4,6 +4,7 @@
 mod output;
 mod shell;
 mod supervisor;
+mod watch;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -109,14 +109,9 @@ fn shortened(kept: &Kept, call: &EventId, mut block: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::OwnedFd;
 
     fn kept(dir: &tempfile::TempDir) -> Kept {
-        let open = |name: &str| -> OwnedFd {
-            std::fs::create_dir_all(dir.path().join(name)).unwrap();
-            std::fs::File::open(dir.path().join(name)).unwrap().into()
-        };
-        Kept { calls: open("calls"), results: open("results"), meters: crate::cgroup::Meters::default() }
+        Kept::in_directory(dir.path())
     }
 
     fn shown(dir: &tempfile::TempDir, parts: &[&[u8]], note: Option<&str>) -> String {

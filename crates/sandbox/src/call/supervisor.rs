@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use super::output::Output;
 use super::shell::Shell;
+use super::watch::Watch;
 use super::{Job, settle, shell};
 use crate::init::{Kept, kill_descendants};
 use crate::limits;
@@ -41,6 +42,8 @@ struct Supervisor {
     /// Gone once nobody holds the other end.
     pipe: Option<File>,
     deadline: Instant,
+    /// Where the kernel does not limit the disk.
+    watch: Option<Watch>,
 }
 
 /// Prepares a shell, waits for its call, which init may never have, and runs it.
@@ -98,7 +101,8 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
-    match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared)) {
+    let watch = kept.disk.map(Watch::new);
+    match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared, watch)) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call);
             let killed_before = kept.meters.killed_for_memory();
@@ -122,7 +126,14 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
 }
 
 impl Supervisor {
-    fn start(alone: &Alone, job: &Job, command: &str, control: UnixStream, prepared: Option<Shell>) -> io::Result<Self> {
+    fn start(
+        alone: &Alone,
+        job: &Job,
+        command: &str,
+        control: UnixStream,
+        prepared: Option<Shell>,
+        watch: Option<Watch>,
+    ) -> io::Result<Self> {
         control.set_nonblocking(true)?;
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
@@ -134,14 +145,14 @@ impl Supervisor {
             Some(Err(_)) | None => Shell::prepare(alone)?.run(command)?,
         };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
-        Ok(Self { shell, signals, control, pipe: Some(output), deadline })
+        Ok(Self { shell, signals, control, pipe: Some(output), deadline, watch })
     }
 
     /// Waits for the end of the call. Returns how it ended and, if it did not end well, a note.
     fn attend(&mut self, output: &mut Output) -> (CallEnd, Option<String>) {
         let started = Instant::now();
         loop {
-            self.wait(self.deadline);
+            self.wait(self.watch.as_ref().map_or(self.deadline, |watch| watch.next().min(self.deadline)));
             self.drain(output);
             if let Some(status) = self.reap() {
                 self.drain(output);
@@ -152,6 +163,10 @@ impl Supervisor {
                 Ok(0) => sys::exit_now(1),
                 read => read.is_ok(),
             };
+            if let Some(much) = self.watch.as_mut().and_then(Watch::look) {
+                self.end_all(output);
+                return (CallEnd::Finished, Some(too_much(&much)));
+            }
             if cancelled || Instant::now() >= self.deadline {
                 self.end_all(output);
                 let seconds = started.elapsed().as_secs_f32();
@@ -218,6 +233,9 @@ impl Supervisor {
     fn linger(&mut self) {
         let mut discarded = vec![0; limits::READ_CHUNK];
         loop {
+            if self.watch.as_mut().and_then(Watch::look).is_some() {
+                kill_descendants(Pid::this(), &HashSet::new());
+            }
             match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
                 Err(Errno::ECHILD) => return,
                 Ok(WaitStatus::StillAlive) => {}
@@ -235,9 +253,14 @@ impl Supervisor {
     fn wait_in_background(&self) {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let left = self.watch.as_ref().map(|watch| watch.next().saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let _ = poll(&mut fds, left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)));
         while matches!(self.signals.read_signal(), Ok(Some(_))) {}
     }
+}
+
+fn too_much(much: &str) -> String {
+    format!("[disk limit: the files of this sandbox are {much}, so the command was ended; delete some]")
 }
 
 fn out_of_memory(killed: u64, note: Option<String>) -> String {

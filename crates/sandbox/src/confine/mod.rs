@@ -3,14 +3,15 @@
 //! Nothing here decides what runs inside.
 
 mod etc;
+mod landlock;
 mod mounts;
 mod privileges;
 mod proc;
 mod seccomp;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,28 +54,52 @@ pub(crate) enum SetupReport {
     Failed(LayerError),
 }
 
-/// The trees of the host's disk that go into a sandbox, and the two that only init holds.
+/// The trees of the host's disk that go into a sandbox, and those that only init holds.
 #[derive(Debug)]
 pub(crate) struct Trees {
     /// In the order of [`crate::layout::SHARED`].
     pub(crate) shared: Vec<OwnedFd>,
-    /// The call files, writable.
+    /// What only init holds.
+    pub(crate) held: Held,
+}
+
+/// Directories that init can write, and the workload cannot even where it can see them.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The call files.
     pub(crate) calls: OwnedFd,
+    /// What the session was given.
+    pub(crate) uploads: OwnedFd,
     /// The results.
     pub(crate) results: OwnedFd,
+    /// Archives on their way in or out.
+    pub(crate) transfers: OwnedFd,
+}
+
+impl Held {
+    /// The descriptors.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [&self.calls, &self.uploads, &self.results, &self.transfers].into_iter().map(AsRawFd::as_raw_fd)
+    }
 }
 
 impl Trees {
-    /// Takes them from a sandbox's directory, each cut off from what is around it.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        let take = |name: &str, more: u64| {
-            let tree = sys::open_tree(directory.join(name).as_os_str(), false)?;
+    /// Takes them from where a sandbox's files lie and from its directory, each cut off from what is around it.
+    pub(crate) fn open(files: &Path, directory: &Path) -> io::Result<Self> {
+        let take = |path: PathBuf, more: u64| {
+            let tree = sys::open_tree(path.as_os_str(), false)?;
             sys::set_mount_attributes(&tree, sys::MOUNT_NOSUID | sys::MOUNT_NODEV | more, false)?;
             Ok::<_, io::Error>(tree)
         };
         let read_only = |shared: &Shared| if shared.writable { 0 } else { sys::MOUNT_RDONLY | sys::MOUNT_NOEXEC };
-        let shared = SHARED.iter().map(|shared| take(shared.name, read_only(shared))).collect::<io::Result<_>>()?;
-        Ok(Self { shared, calls: take(layout::CALLS, sys::MOUNT_NOEXEC)?, results: take(layout::RESULTS, sys::MOUNT_NOEXEC)? })
+        let shared = SHARED.iter().map(|shared| take(files.join(shared.name), read_only(shared))).collect::<io::Result<_>>()?;
+        let held = Held {
+            calls: take(files.join(layout::CALLS), sys::MOUNT_NOEXEC)?,
+            uploads: take(files.join(layout::UPLOADS), sys::MOUNT_NOEXEC)?,
+            results: take(directory.join(layout::RESULTS), sys::MOUNT_NOEXEC)?,
+            transfers: take(directory.join(layout::TRANSFERS), sys::MOUNT_NOEXEC)?,
+        };
+        Ok(Self { shared, held })
     }
 }
 
@@ -102,7 +127,11 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("network", network(), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
     on("capabilities", privileges::become_agent(ids), KERNEL)?;
-    on("seccomp", seccomp::install(), "the kernel needs CONFIG_SECCOMP_FILTER")?;
+    let behind = landlock::restrict(trees).map_err(|error| LayerError::new("landlock", error, KERNEL))?;
+    // The walls before it stand without it, so it is missed and not required.
+    layers.push(if behind { "landlock" } else { "no landlock (the kernel has none)" }.to_owned());
+    seccomp::install().map_err(|error| LayerError::new("seccomp", error, "the kernel needs CONFIG_SECCOMP_FILTER"))?;
+    layers.push("seccomp".to_owned());
     Ok(layers)
 }
 

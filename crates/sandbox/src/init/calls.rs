@@ -192,6 +192,11 @@ impl Calls {
         }
     }
 
+    /// From now on the shell that is ready waits for a call; before there was nobody who could give one.
+    pub(super) fn begin_waiting(&mut self) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.until = Instant::now() + limits::SHELL_WAITS);
+    }
+
     pub(super) fn cancel(&mut self, call: &EventId) {
         let Some((pid, worker)) = self.workers.iter_mut().find(|(_, worker)| worker.call == *call && !worker.settled) else { return };
         worker.end = CallEnd::Cancelled;
@@ -350,12 +355,7 @@ mod tests {
 
     /// Calls whose results are kept in `dir`.
     fn calls(dir: &std::path::Path) -> Calls {
-        let open = || std::fs::File::open(dir).unwrap().into();
-        Calls::new(
-            Alone::for_test(),
-            SandboxSpec::default(),
-            Kept { calls: open(), results: open(), meters: crate::cgroup::Meters::default() },
-        )
+        Calls::new(Alone::for_test(), SandboxSpec::default(), Kept::in_directory(dir))
     }
 
     fn answer(calls: &Calls, call: &EventId) -> CallOutcome {
@@ -366,7 +366,7 @@ mod tests {
     fn a_result_without_a_place_on_disk_is_answered_from_memory_until_it_is_acknowledged() {
         let dir = tempfile::tempdir().unwrap();
         let mut calls = calls(dir.path());
-        std::fs::remove_dir(dir.path()).unwrap();
+        std::fs::remove_dir_all(dir.path().join(crate::layout::RESULTS)).unwrap();
         let call: EventId = "sevt_1".parse().unwrap();
         calls.settle_as(&call, "Not run.", CallEnd::NotRun);
         assert_eq!(calls.take_settled(), std::slice::from_ref(&call));
@@ -385,7 +385,7 @@ mod tests {
         let call: EventId = "sevt_1".parse().unwrap();
         calls.settle_as(&call, "Not run.", CallEnd::NotRun);
         assert_eq!(answer(&calls, &call).end, CallEnd::NotRun);
-        std::fs::remove_file(dir.path().join("sevt_1")).unwrap();
+        std::fs::remove_file(dir.path().join(crate::layout::RESULTS).join("sevt_1")).unwrap();
         assert_eq!(answer(&calls, &call), lost_result());
     }
 }

@@ -1,9 +1,9 @@
-//! The two directories that only init and its supervisors can write: the results that wait for
-//! their acknowledgement, and the call files. A result is on disk before anyone is told of it.
+//! The directories that only init and its supervisors can write, among them the results that wait for
+//! their acknowledgement and the call files. A result is on disk before anyone is told of it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
@@ -12,35 +12,44 @@ use ostler_core::call::CallOutcome;
 use ostler_core::ids::EventId;
 
 use crate::cgroup::Meters;
+use crate::confine::Held;
 use crate::limits;
 
-/// The two directories, and what is counted.
+/// What a disk may hold that the kernel does not limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Disk {
+    pub(crate) bytes: u64,
+    pub(crate) inodes: u64,
+}
+
+/// The directories, and what is counted.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) calls: OwnedFd,
-    pub(crate) results: OwnedFd,
+    pub(crate) held: Held,
     /// What is counted of the sandbox.
     pub(crate) meters: Meters,
+    /// What is to be watched.
+    pub(crate) disk: Option<Disk>,
 }
 
 impl Kept {
     /// Notes that a call was received, which tells a later server what happened if init dies.
     pub(crate) fn received(&self, call: &EventId) -> io::Result<()> {
-        create(&self.results, call.as_str(), 0o600).map(drop)
+        create(&self.held.results, call.as_str(), 0o600).map(drop)
     }
 
     /// Keeps the result of a call.
     pub(crate) fn settle(&self, call: &EventId, outcome: &CallOutcome) -> io::Result<()> {
         let next = format!("{call}.next");
-        let _ = unlinkat(&self.results, next.as_str(), UnlinkatFlags::NoRemoveDir);
-        create(&self.results, &next, 0o600)?.write_all(&serde_json::to_vec(outcome)?)?;
-        renameat(&self.results, next.as_str(), &self.results, call.as_str())?;
+        let _ = unlinkat(&self.held.results, next.as_str(), UnlinkatFlags::NoRemoveDir);
+        create(&self.held.results, &next, 0o600)?.write_all(&serde_json::to_vec(outcome)?)?;
+        renameat(&self.held.results, next.as_str(), &self.held.results, call.as_str())?;
         Ok(())
     }
 
     /// The result of a call as it was kept. None while it is only received.
     pub(crate) fn result(&self, call: &EventId) -> io::Result<Option<Vec<u8>>> {
-        let file = openat(&self.results, call.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?;
+        let file = openat(&self.held.results, call.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?;
         let mut bytes = Vec::new();
         File::from(file).take(limits::MAX_FRAME as u64).read_to_end(&mut bytes)?;
         Ok((!bytes.is_empty()).then_some(bytes))
@@ -48,31 +57,44 @@ impl Kept {
 
     /// Whether a call has its result.
     pub(crate) fn is_settled(&self, call: &EventId) -> bool {
-        nix::sys::stat::fstatat(&self.results, call.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
+        nix::sys::stat::fstatat(&self.held.results, call.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
     }
 
     /// Drops the result of a call.
     pub(crate) fn forget(&self, call: &EventId) {
-        let _ = unlinkat(&self.results, call.as_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.held.results, call.as_str(), UnlinkatFlags::NoRemoveDir);
     }
 
     /// The call's file, which the workload can read and not change.
     pub(crate) fn call_file(&self, call: &EventId) -> io::Result<File> {
-        create(&self.calls, call.as_str(), 0o444)
+        create(&self.held.calls, call.as_str(), 0o444)
     }
 
     /// The descriptors.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        [self.calls.as_raw_fd(), self.results.as_raw_fd()].into_iter().chain(self.meters.descriptors())
+        self.held.descriptors().chain(self.meters.descriptors())
     }
 
     /// Drops the call's file.
     pub(crate) fn drop_call_file(&self, call: &EventId) {
-        let _ = unlinkat(&self.calls, call.as_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.held.calls, call.as_str(), UnlinkatFlags::NoRemoveDir);
     }
 }
 
 fn create(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     Ok(openat(directory, name, flags, Mode::from_bits_truncate(mode))?.into())
+}
+
+#[cfg(test)]
+impl Kept {
+    /// Directories below this one, in which nothing is counted.
+    pub(crate) fn in_directory(dir: &std::path::Path) -> Self {
+        let open = |name: &str| -> OwnedFd {
+            std::fs::create_dir_all(dir.join(name)).unwrap();
+            File::open(dir.join(name)).unwrap().into()
+        };
+        let held = Held { calls: open("calls"), uploads: open("uploads"), results: open("results"), transfers: open("transfers") };
+        Self { held, meters: Meters::default(), disk: None }
+    }
 }

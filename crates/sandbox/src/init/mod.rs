@@ -7,8 +7,9 @@ mod peers;
 mod processes;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -18,28 +19,31 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ostler_core::ids::IncarnationId;
 
 use crate::cgroup::Meters;
+use crate::confine::Held;
 use crate::limits;
 use crate::peer::Peer;
 use crate::spec::SandboxSpec;
 use crate::sys::{self, Alone};
 use calls::Calls;
 
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Disk, Kept};
 pub(crate) use processes::kill_descendants;
 
 /// What an init is born with.
 #[derive(Debug)]
 pub(crate) struct Life {
-    pub(crate) incarnation: IncarnationId,
+    /// Its name, unless it waits for a session.
+    pub(crate) incarnation: Option<IncarnationId>,
+    /// Where one that waits hears its name; it ends with the spawner.
+    pub(crate) summons: File,
     pub(crate) secret: String,
     pub(crate) spec: SandboxSpec,
     pub(crate) listener: UnixListener,
-    /// The directory of the call files.
-    pub(crate) calls: OwnedFd,
-    /// The directory of the results.
-    pub(crate) results: OwnedFd,
+    pub(crate) held: Held,
     /// What is counted of it.
     pub(crate) meters: Meters,
+    /// Whether the limit of its disk is watched here, because the kernel does not hold it.
+    pub(crate) watches_disk: bool,
 }
 
 struct Init {
@@ -69,11 +73,21 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let kept = Kept { calls: life.calls, results: life.results, meters: life.meters };
+    let disk = life.watches_disk.then_some(Disk { bytes: life.spec.disk_bytes, inodes: life.spec.disk_inodes });
+    let kept = Kept { held: life.held, meters: life.meters, disk };
     let mut calls = Calls::new(alone, life.spec, kept);
     calls.prepare();
+    let incarnation = match life.incarnation {
+        Some(incarnation) => incarnation,
+        None => {
+            let incarnation = summoned(&life.summons)?;
+            calls.begin_waiting();
+            incarnation
+        }
+    };
+    drop(life.summons);
     Ok(Init {
-        incarnation: life.incarnation,
+        incarnation,
         secret: life.secret,
         listener: life.listener,
         signals,
@@ -82,6 +96,13 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
         epoch: 0,
         calls,
     })
+}
+
+/// Waits for the name of a life.
+fn summoned(summons: &File) -> io::Result<IncarnationId> {
+    let mut name = String::new();
+    summons.take(limits::MAX_HELLO_FRAME as u64).read_to_string(&mut name)?;
+    name.parse().map_err(io::Error::other)
 }
 
 /// What the loop woke up for.

@@ -14,7 +14,8 @@ pub enum Request {
         /// The version that the server speaks.
         version: u32,
     },
-    /// Starts a sandbox; refused while one of that id lives. Answered `created` or `refused`.
+    /// Starts a sandbox; one of that id that lives is killed first (since version 2; refused before).
+    /// Answered `created` or `refused`.
     Create {
         /// The sandbox.
         sandbox_id: SessionId,
@@ -30,6 +31,18 @@ pub enum Request {
     },
     /// Answered `sandboxes`.
     List,
+    /// A server is there and needs these sandboxes. One that no server has needed for a while is killed, and
+    /// without any the spawner ends as well. Answered `attended`. Since version 2.
+    Attend {
+        /// What it needs.
+        sandbox_ids: Vec<SessionId>,
+        /// The while, in milliseconds.
+        orphan_ttl_ms: u64,
+        /// How many sandboxes are to be ready for sessions to come.
+        spares: u32,
+        /// The limits of those.
+        spec: SandboxSpec,
+    },
     /// Kills all sandboxes and ends the spawner; answered `bye`.
     Shutdown,
 }
@@ -65,7 +78,12 @@ pub enum Answer {
     Sandboxes {
         /// All of them.
         sandboxes: Vec<Listed>,
+        /// How many are ready for sessions to come.
+        #[serde(default)]
+        spares: u32,
     },
+    /// To `attend`.
+    Attended,
     /// The request is not performed.
     Refused {
         /// The layer or step that failed.
@@ -86,4 +104,16 @@ pub struct Listed {
     pub sandbox_id: SessionId,
     /// The name of its life.
     pub incarnation: IncarnationId,
+    /// How long it has lived.
+    #[serde(default)]
+    pub age_ms: u64,
+    /// Bytes of memory of all its processes, `/tmp` included, if that is counted.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Its processes and threads, if they are counted.
+    #[serde(default)]
+    pub processes: Option<u64>,
+    /// The processor's time that it has used, if that is counted.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
 }

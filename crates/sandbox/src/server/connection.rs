@@ -276,8 +276,8 @@ mod tests {
 
         async fn greeted(&self) -> tokio::net::UnixStream {
             let (mut stream, _) = self.listener.accept().await.unwrap();
-            assert!(matches!(heard(&mut stream).await, ToInit::Hello { version: 1, epoch: 1, .. }));
-            let welcome = crate::protocol::init::FromInit::Welcome { version: 1, incarnation: "inc_1".parse().unwrap(), calls: Vec::new() };
+            assert!(matches!(heard(&mut stream).await, ToInit::Hello { version: 2, epoch: 1, .. }));
+            let welcome = crate::protocol::init::FromInit::Welcome { version: 2, incarnation: "inc_1".parse().unwrap(), calls: Vec::new() };
             super::super::wire::send(&mut stream, &welcome).await.unwrap();
             stream
         }

@@ -16,7 +16,7 @@ use super::connection::Calls;
 use super::wire::{self, Incoming};
 use crate::error::{AttachError, CallError, SandboxError};
 use crate::protocol::init::{FromInit, KnownCall, ToInit};
-use crate::protocol::{self, VERSION};
+use crate::protocol::{self, OLDEST, VERSION};
 use crate::{layout, limits};
 
 const PEER: &str = "init of a sandbox";
@@ -37,8 +37,18 @@ pub(super) struct Opened {
     pub(super) calls: Vec<KnownCall>,
 }
 
-/// Connects and says hello.
+/// Connects and says hello, in an older version to an init that does not know ours.
 pub(super) async fn open(address: &Address) -> Result<Opened, AttachError> {
+    let mut version = VERSION;
+    loop {
+        match open_in(address, version).await {
+            Err(AttachError::Other(SandboxError::Protocol { .. })) if version > OLDEST => version -= 1,
+            done => return done,
+        }
+    }
+}
+
+async fn open_in(address: &Address, version: u32) -> Result<Opened, AttachError> {
     let talk = |source| AttachError::Other(SandboxError::Talk { peer: PEER, source });
     let wrong = |reason: String| AttachError::Other(SandboxError::Protocol { peer: PEER, reason });
     let stream = match wire::connect(&address.dir, layout::INIT_SOCKET).await {
@@ -47,7 +57,7 @@ pub(super) async fn open(address: &Address) -> Result<Opened, AttachError> {
         Err(error) => return Err(talk(error)),
     };
     let secret = std::fs::read_to_string(address.dir.join(layout::SECRET)).map_err(talk)?;
-    let hello = ToInit::Hello { version: VERSION, secret, epoch: address.epoch };
+    let hello = ToInit::Hello { version, secret, epoch: address.epoch };
     let (opened, said) =
         timeout(limits::INIT_ANSWER, greet(stream, &hello)).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)?;
     match said {

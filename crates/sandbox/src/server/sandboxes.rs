@@ -11,8 +11,8 @@ use super::connection::Connection;
 use super::link::{self, Address};
 use super::spawner::Spawner;
 use crate::error::{AttachError, SandboxError};
-use crate::protocol::spawner::{Answer, Request};
-use crate::spec::{IdMapping, Isolation, SandboxSpec, SandboxesConfig};
+use crate::protocol::spawner::{Answer, Listed, Request};
+use crate::spec::{IdMapping, Isolation, SandboxSpec, SandboxesConfig, Wishes};
 use crate::{erase, sys};
 
 /// The sandboxes of one directory.
@@ -80,8 +80,13 @@ impl Sandboxes {
 
     /// Starts the next life of a sandbox; ends an earlier one first. Its files are kept.
     pub async fn create(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Connection, SandboxError> {
-        self.stop(id).await?;
         self.bear(id, incarnation, spec).await?;
+        match self.attach(id, incarnation).await {
+            // One that waited for its session may have died just then. Nothing was given to it.
+            Err(AttachError::Gone) => self.bear(id, incarnation, spec).await?,
+            Err(AttachError::Other(error)) => return Err(error),
+            Ok(connection) => return Ok(connection),
+        };
         self.attach(id, incarnation).await.map_err(|error| match error {
             AttachError::Gone => SandboxError::Protocol { peer: "init of a sandbox", reason: "it ended right after its start".into() },
             AttachError::Other(error) => error,
@@ -111,8 +116,33 @@ impl Sandboxes {
 
     /// The sandboxes with a living init.
     pub async fn list(&self) -> Result<Vec<SessionId>, SandboxError> {
+        Ok(self.living().await?.into_iter().map(|listed| listed.sandbox_id).collect())
+    }
+
+    /// The sandboxes with a living init, and what they use.
+    pub async fn living(&self) -> Result<Vec<Listed>, SandboxError> {
+        self.population().await.map(|(sandboxes, _)| sandboxes)
+    }
+
+    /// How many sandboxes are ready for sessions to come.
+    pub async fn spares(&self) -> Result<u32, SandboxError> {
+        self.population().await.map(|(_, spares)| spares)
+    }
+
+    async fn population(&self) -> Result<(Vec<Listed>, u32), SandboxError> {
         match self.spawner.ask(&Request::List).await? {
-            Answer::Sandboxes { sandboxes } => Ok(sandboxes.into_iter().map(|listed| listed.sandbox_id).collect()),
+            Answer::Sandboxes { sandboxes, spares } => Ok((sandboxes, spares)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says that this server is there and needs these sandboxes. To be said again well within
+    /// `orphan_ttl`: what no server has needed for so long is ended.
+    pub async fn attend(&self, needed: Vec<SessionId>, wishes: &Wishes) -> Result<(), SandboxError> {
+        let orphan_ttl_ms = u64::try_from(wishes.orphan_ttl.as_millis()).unwrap_or(u64::MAX);
+        let request = Request::Attend { sandbox_ids: needed, orphan_ttl_ms, spares: wishes.spares, spec: wishes.spec.clone() };
+        match self.spawner.ask(&request).await? {
+            Answer::Attended => Ok(()),
             other => Err(unexpected(&other)),
         }
     }

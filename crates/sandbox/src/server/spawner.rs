@@ -1,5 +1,5 @@
-//! The spawner as the server sees it: asked over a connection per request, and started when none
-//! is alive.
+//! The spawner as the server sees it: asked over connections that are kept, one request at a time on each,
+//! and started when none is alive.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::wire::{self, Incoming};
 use crate::error::SandboxError;
 use crate::protocol::spawner::{Answer, Request};
-use crate::protocol::{self, VERSION};
+use crate::protocol::{self, OLDEST, VERSION};
 use crate::spawner::Launch;
 use crate::spec::{SpawnerCommand, UidBlock};
 use crate::{layout, limits};
@@ -27,37 +27,95 @@ pub(super) struct Spawner {
     uid_block: UidBlock,
     starting: Mutex<()>,
     requests: Semaphore,
+    /// Connections that nobody uses at the moment.
+    idle: std::sync::Mutex<Vec<Reached>>,
+}
+
+/// A connection on which hello was said.
+#[derive(Debug)]
+struct Reached {
+    incoming: Incoming<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    /// What both sides speak.
+    version: u32,
+}
+
+impl Reached {
+    async fn ask(&mut self, request: &Request) -> io::Result<Answer> {
+        wire::send(&mut self.writer, request).await?;
+        self.incoming.next().await
+    }
 }
 
 impl Spawner {
     pub(super) fn new(dir: PathBuf, command: SpawnerCommand, uid_block: UidBlock) -> Self {
-        Self { dir, command, uid_block, starting: Mutex::new(()), requests: Semaphore::new(limits::SPAWNER_REQUESTS) }
+        let (starting, idle) = (Mutex::new(()), std::sync::Mutex::default());
+        Self { dir, command, uid_block, starting, requests: Semaphore::new(limits::SPAWNER_REQUESTS), idle }
     }
 
     /// Asks the living spawner, or one that is started for it.
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, SandboxError> {
         let _turn = self.requests.acquire().await.map_err(|error| talk(io::Error::other(error)))?;
-        let (mut incoming, mut writer) = self.reach().await?;
-        let exchange = async {
-            wire::send(&mut writer, request).await?;
-            incoming.next().await
+        let kept = self.idle().pop();
+        let is_kept = kept.is_some();
+        let mut reached = match kept {
+            Some(reached) => reached,
+            None => self.reach().await?,
         };
-        match timeout(limits::SPAWNER_ANSWER, exchange).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?.map_err(talk)? {
+        let mut answered = self.exchange(&mut reached, request).await;
+        // One that was kept may lead to a spawner that has ended meanwhile. To ask twice does no harm: a
+        // sandbox that was started is killed and started again before anything was given to it.
+        if is_kept && answered.as_ref().is_err_and(has_ended) {
+            self.idle().clear();
+            reached = self.reach().await?;
+            answered = self.exchange(&mut reached, request).await;
+        }
+        let answer = answered.map_err(talk)?;
+        if !matches!(answer, Answer::Bye) {
+            self.idle().push(reached);
+        }
+        match answer {
             Answer::Refused { layer, reason, remedy } => Err(SandboxError::Isolation { layer, reason, remedy }),
             answer => Ok(answer),
         }
     }
 
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Reached>> {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn exchange(&self, reached: &mut Reached, request: &Request) -> io::Result<Answer> {
+        let exchange = async {
+            match request {
+                // An older spawner refuses while one of that id lives, and has no spares and no orphans.
+                Request::Create { sandbox_id, .. } if reached.version < 2 => {
+                    reached.ask(&Request::Kill { sandbox_id: sandbox_id.clone() }).await?;
+                }
+                Request::Attend { .. } if reached.version < 2 => return Ok(Answer::Attended),
+                _ => {}
+            }
+            reached.ask(request).await
+        };
+        timeout(limits::SPAWNER_ANSWER, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// A connection on which hello was said. A spawner may end at any time; nothing was asked yet,
     /// so it is tried again.
-    async fn reach(&self) -> Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf), SandboxError> {
-        let mut attempt = 1;
+    async fn reach(&self) -> Result<Reached, SandboxError> {
+        let (mut attempt, mut version) = (1, VERSION);
         loop {
-            let error = match timeout(limits::SPAWNER_ANSWER, greet(&self.dir))
+            let error = match timeout(limits::SPAWNER_ANSWER, greet(&self.dir, version))
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             {
-                Ok((incoming, writer, Answer::Welcome { version })) if protocol::speaks(version) => return Ok((incoming, writer)),
+                Ok((incoming, writer, Answer::Welcome { version: theirs })) if protocol::speaks(theirs) => {
+                    return Ok(Reached { incoming, writer, version: theirs.min(version) });
+                }
+                // It may be of the release before.
+                Ok((_, _, Answer::Refused { .. })) if version > OLDEST => {
+                    version -= 1;
+                    continue;
+                }
                 Ok((_, _, Answer::Refused { reason, remedy, .. })) => {
                     return Err(SandboxError::Protocol { peer: PEER, reason: format!("{reason}; {remedy}") });
                 }
@@ -69,9 +127,7 @@ impl Spawner {
                 }
                 Err(error) => error,
             };
-            let ending = wire::nobody_listens(&error)
-                || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof);
-            if !ending || attempt == limits::SPAWNER_ATTEMPTS {
+            if !has_ended(&error) || attempt == limits::SPAWNER_ATTEMPTS {
                 return Err(talk(error));
             }
             if attempt > 1 {
@@ -106,10 +162,16 @@ fn talk(source: io::Error) -> SandboxError {
     SandboxError::Talk { peer: PEER, source }
 }
 
-async fn greet(dir: &Path) -> io::Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf, Answer)> {
+/// Whether an error means that the spawner ends or has ended.
+fn has_ended(error: &io::Error) -> bool {
+    wire::nobody_listens(error)
+        || matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
+}
+
+async fn greet(dir: &Path, version: u32) -> io::Result<(Incoming<OwnedReadHalf>, OwnedWriteHalf, Answer)> {
     let (reader, mut writer) = wire::connect(dir, layout::SPAWNER_SOCKET).await?.into_split();
     let mut incoming = Incoming::new(reader);
-    wire::send(&mut writer, &Request::Hello { version: VERSION }).await?;
+    wire::send(&mut writer, &Request::Hello { version }).await?;
     let answer = incoming.next().await?;
     Ok((incoming, writer, answer))
 }

@@ -1,15 +1,15 @@
-//! Starting one sandbox: fork into new namespaces, map the ids, let the child confine itself, and
-//! wait for its word that it did.
+//! Starting one sandbox: fork into new namespaces, map the ids, let the child confine itself, and hear its
+//! word that it did. The spawner attends to others meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
-use ostler_core::ids::{IncarnationId, SessionId};
+use ostler_core::ids::IncarnationId;
 
 use super::directory::Prepared;
 use super::{Launch, directory, record};
@@ -24,90 +24,200 @@ use crate::sys::{self, Alone, Side};
 /// A sandbox that has come to life.
 #[derive(Debug)]
 pub(super) struct Born {
+    pub(super) path: PathBuf,
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
+    pub(super) group: String,
     pub(super) ids: IdMapping,
     pub(super) layers: Vec<String>,
+    /// Milliseconds on the boot clock.
+    pub(super) at: u64,
+    /// Where one without a session hears the name of its life.
+    summons: Option<File>,
 }
 
 const DISK: &str = "check the space and the permissions of the data directory";
 const CONTROL_GROUPS: &str = "give the server control groups that it may write (systemd: Delegate=yes), or none at all";
+const HARD_LIMITS: &str = "run the server as root or where control groups are delegated to it (systemd: Delegate=yes), or do not require hard limits";
+const OWN_IDS: &str = "run the server as root, or do not require ids of their own";
 const USER_NAMESPACES: &str = "allow user namespaces: sysctl user.max_user_namespaces must not be 0, kernel.unprivileged_userns_clone must be 1 where it exists, \
      kernel.apparmor_restrict_unprivileged_userns must be 0 (Ubuntu); in Docker, run the server with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or as root of the host";
+
+/// A sandbox on its way to life.
+#[derive(Debug)]
+pub(super) struct Birth {
+    path: PathBuf,
+    pid: Pid,
+    pidfd: OwnedFd,
+    group: String,
+    ids: IdMapping,
+    /// Layers that the spawner set up.
+    layers: Vec<String>,
+    go: Option<File>,
+    report: File,
+    said: Vec<u8>,
+    at: u64,
+    pub(super) deadline: Instant,
+}
 
 /// What the child needs to become init.
 struct Inheritance {
     alone: Alone,
     spec: SandboxSpec,
-    incarnation: IncarnationId,
+    incarnation: Option<IncarnationId>,
     trees: Option<Trees>,
     meters: Meters,
     go: File,
     report: File,
 }
 
-/// Starts a sandbox. On failure nothing of it runs.
-pub(super) fn create(
+/// Begins to start a sandbox; without the name of a life, one that waits for it. On failure nothing of it runs.
+pub(super) fn begin(
     alone: &Alone,
     launch: &Launch,
     groups: &mut Groups,
-    sandbox: &SessionId,
-    incarnation: &IncarnationId,
+    name: &str,
+    incarnation: Option<&IncarnationId>,
     spec: &SandboxSpec,
-) -> Result<Born, LayerError> {
+) -> Result<Birth, LayerError> {
     let disk = |error: io::Error| LayerError::new("directories", error, DISK);
-    let prepared = directory::prepare(launch, sandbox, incarnation).map_err(disk)?;
-    // Root can take the trees here, wherever the directory is; another user can only inside.
-    let trees = match prepared.ids {
-        IdMapping::OwnRange => Some(Trees::open(&prepared.path).map_err(|error| LayerError::new("directories", error, DISK))?),
-        IdMapping::ServerUser => None,
-    };
-    let grouping = |error: io::Error| LayerError::new("control groups", error, CONTROL_GROUPS);
-    let group = groups.make(sandbox.as_str(), spec).map_err(grouping)?;
-    let (waits, go) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
-    let (reads, report) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
-    let cloned = sys::clone_into(alone, confine::NAMESPACES).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
-    let (pid, pidfd) = match cloned {
-        Side::Child => {
-            drop((go, reads));
-            let proof = Alone::check().unwrap_or_else(|_| sys::exit_now(1));
-            become_init(
-                &prepared,
-                Inheritance {
-                    alone: proof,
-                    spec: spec.clone(),
-                    incarnation: incarnation.clone(),
-                    trees,
-                    meters: group.meters,
-                    go: waits.into(),
-                    report: report.into(),
-                },
-            )
-        }
-        Side::Parent(child) => child,
-    };
-    drop((waits, report));
-    let layers = map_ids(pid, &prepared)
-        .and_then(|()| group.join(pid).map_err(grouping))
-        .and_then(|()| record::write(&prepared.path, incarnation, pid).map_err(disk))
-        .and_then(|()| File::from(go).write_all(b"g").map_err(disk))
-        .and_then(|()| await_report(File::from(reads)));
-    match layers {
-        Ok(mut layers) => {
-            let limited = groups.controllers();
-            if !limited.is_empty() {
-                layers.push(format!("control groups ({})", limited.join(", ")));
-            }
-            Ok(Born { pid, pidfd, ids: prepared.ids, layers })
-        }
-        Err(error) => {
-            // It is our child and not reaped, so the descriptor stands for it.
-            let _ = sys::kill_pidfd(&pidfd);
-            let _ = nix::sys::wait::waitpid(pid, None);
-            record::remove(&prepared.path);
-            Err(error)
-        }
+    required(spec, groups)?;
+    let mut prepared = directory::prepare(launch, name, spec)?;
+    if let Some(incarnation) = incarnation {
+        directory::renew_results(&prepared.path, incarnation).map_err(disk)?;
     }
+    let grouping = |error: io::Error| LayerError::new("control groups", error, CONTROL_GROUPS);
+    let group_name = directory::hex(&sys::random::<8>().map_err(disk)?);
+    let group = groups.make(&group_name, spec).map_err(grouping)?;
+    let started = || -> Result<_, LayerError> {
+        let (waits, go) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
+        let (reads, report) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
+        fcntl(&reads, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| disk(error.into()))?;
+        let at = sys::boot_ms();
+        let cloned = sys::clone_into(alone, confine::NAMESPACES).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
+        let (pid, pidfd) = match cloned {
+            Side::Child => {
+                drop((go, reads));
+                let alone = Alone::check().unwrap_or_else(|_| sys::exit_now(1));
+                let (trees, incarnation) = (prepared.trees.take(), incarnation.cloned());
+                let (go, report) = (waits.into(), report.into());
+                become_init(&prepared, Inheritance { alone, spec: spec.clone(), incarnation, trees, meters: group.meters, go, report })
+            }
+            Side::Parent(child) => child,
+        };
+        drop((waits, report));
+        let mut go = File::from(go);
+        let released = map_ids(pid, &prepared)
+            .and_then(|()| group.join(pid).map_err(grouping))
+            .and_then(|()| incarnation.map_or(Ok(()), |life| record::write(&prepared.path, life, pid, &group_name, at).map_err(disk)))
+            .and_then(|()| go.write_all(b"g").map_err(disk));
+        let mut layers = vec![if prepared.has_disk { "disk limit" } else { "watched disk" }.to_owned()];
+        let limited = groups.controllers();
+        if !limited.is_empty() {
+            layers.push(format!("control groups ({})", limited.join(", ")));
+        }
+        let birth = Birth {
+            path: prepared.path.clone(),
+            pid,
+            pidfd,
+            group: group_name.clone(),
+            ids: prepared.ids,
+            layers,
+            go: incarnation.is_none().then_some(go),
+            report: reads.into(),
+            said: Vec::new(),
+            at,
+            deadline: Instant::now() + limits::SETUP_DEADLINE,
+        };
+        match released {
+            Ok(()) => Ok(birth),
+            Err(error) => {
+                birth.end();
+                Err(error)
+            }
+        }
+    };
+    started().inspect_err(|_| groups.remove(&group_name))
+}
+
+/// What no directory is needed for to know that it cannot be had.
+fn required(spec: &SandboxSpec, groups: &Groups) -> Result<(), LayerError> {
+    let is_root = nix::unistd::geteuid().is_root();
+    if spec.required.own_ids && !is_root {
+        return Err(LayerError::new("ids", "the server is an ordinary user, whose sandboxes share its one id", OWN_IDS));
+    }
+    let missing: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|wanted| !groups.controllers().contains(wanted)).collect();
+    if spec.required.hard_limits && !missing.is_empty() {
+        return Err(LayerError::new("control groups", format!("there are none for {}", missing.join(", ")), HARD_LIMITS));
+    }
+    if spec.required.hard_limits && !is_root {
+        return Err(LayerError::new("disk limit", "only root can mount a disk of fixed size", HARD_LIMITS));
+    }
+    Ok(())
+}
+
+impl Birth {
+    /// What to wait for: it is readable when the child has something to say, or is dead.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
+    /// Hears what the child says. `None`: it has not finished.
+    pub(super) fn hear(&mut self) -> Option<Result<Vec<String>, LayerError>> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.report.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => self.said.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < self.deadline => return None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Some(Err(lost(format!("no report within {} seconds", limits::SETUP_DEADLINE.as_secs()))));
+                }
+                Err(error) => return Some(Err(lost(error.to_string()))),
+            }
+            if self.said.len() > limits::MAX_SETUP_REPORT {
+                return Some(Err(lost("its report is too long".into())));
+            }
+        }
+        Some(match serde_json::from_slice(&self.said) {
+            Ok(SetupReport::Ready { layers }) => Ok(layers),
+            Ok(SetupReport::Failed(error)) => Err(error),
+            Err(_) => Err(lost("it died during its setup".into())),
+        })
+    }
+
+    /// It is alive, with these layers.
+    pub(super) fn born(self, mut layers: Vec<String>) -> Born {
+        let Self { path, pid, pidfd, group, ids, layers: more, go, at, .. } = self;
+        layers.extend(more);
+        Born { path, pid, pidfd, group, ids, layers, at, summons: go }
+    }
+
+    /// Ends it; nothing of it runs afterwards. Returns the name of its group.
+    pub(super) fn end(self) -> String {
+        // It is our child and not reaped, so the descriptor stands for it.
+        let _ = sys::kill_pidfd(&self.pidfd);
+        let _ = nix::sys::wait::waitpid(self.pid, None);
+        record::remove(&self.path);
+        self.group
+    }
+}
+
+impl Born {
+    /// Gives one that waits to a session: its directory, and the name of its life.
+    pub(super) fn summon(&mut self, path: PathBuf, incarnation: &IncarnationId) -> io::Result<()> {
+        let mut summons = self.summons.take().ok_or_else(|| io::Error::other("it has a session"))?;
+        fs::rename(&self.path, &path)?;
+        self.path = path;
+        directory::renew_results(&self.path, incarnation)?;
+        record::write(&self.path, incarnation, self.pid, &self.group, self.at)?;
+        summons.write_all(incarnation.as_str().as_bytes())
+    }
+}
+
+fn lost(reason: String) -> LayerError {
+    LayerError::new("setup", reason, "see spawner.log in the sandbox directory, and try again")
 }
 
 fn map_ids(pid: Pid, prepared: &Prepared) -> Result<(), LayerError> {
@@ -122,36 +232,6 @@ fn map_ids(pid: Pid, prepared: &Prepared) -> Result<(), LayerError> {
             .and_then(|()| write("uid_map", format!("{AGENT_ID} {} 1\n", nix::unistd::geteuid()))),
     };
     mapped.map_err(|error| LayerError::new("ids", error, USER_NAMESPACES))
-}
-
-fn await_report(mut from: File) -> Result<Vec<String>, LayerError> {
-    let lost = |reason: String| LayerError::new("setup", reason, "see spawner.log in the sandbox directory, and try again");
-    let deadline = Instant::now() + limits::SETUP_DEADLINE;
-    let mut text = Vec::new();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => return Err(lost(format!("no report within {} seconds", limits::SETUP_DEADLINE.as_secs()))),
-            Ok(_) => {}
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(error) => return Err(lost(error.to_string())),
-        }
-        let mut chunk = [0; 4096];
-        let count = from.read(&mut chunk).map_err(|error| lost(error.to_string()))?;
-        text.extend_from_slice(&chunk[..count]);
-        if text.len() > limits::MAX_SETUP_REPORT {
-            return Err(lost("its report is too long".into()));
-        }
-        if count == 0 {
-            break;
-        }
-    }
-    match serde_json::from_slice(&text) {
-        Ok(SetupReport::Ready { layers }) => Ok(layers),
-        Ok(SetupReport::Failed(error)) => Err(error),
-        Err(_) => Err(lost("it died during its setup".into())),
-    }
 }
 
 /// Runs in the child. Nothing of the spawner is used again and nothing here returns.
@@ -176,8 +256,8 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
     }
-    let done = trees.map_or_else(|| Trees::open(&prepared.path), Ok).map_err(|error| LayerError::new("workspace", error, DISK));
-    let done = done.and_then(|trees| {
+    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path), Ok);
+    let done = trees.map_err(|error| LayerError::new("workspace", error, DISK)).and_then(|trees| {
         let layers = confine::enter(&spec, prepared.ids, &trees)?;
         let descriptors = || {
             let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -185,8 +265,8 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
                 sys::dup_to(&null, number)?;
             }
             drop(null);
-            let keep = [&prepared.listener.as_fd(), &trees.calls.as_fd(), &trees.results.as_fd(), &report.as_fd()].map(AsRawFd::as_raw_fd);
-            let keep: Vec<_> = keep.into_iter().chain(meters.descriptors()).collect();
+            let keep = [prepared.listener.as_raw_fd(), report.as_raw_fd(), go.as_raw_fd()].into_iter();
+            let keep: Vec<_> = keep.chain(trees.held.descriptors()).chain(meters.descriptors()).collect();
             sys::close_all_but(&keep)
         };
         descriptors().map_err(|error| LayerError::new("descriptors", error, DISK))?;
@@ -200,10 +280,11 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
         }
     };
     // What was closed by number must not be closed again by its owner.
-    std::mem::forget((trees.shared, go));
+    std::mem::forget(trees.shared);
     let listener = prepared.listener.try_clone();
     let Ok(listener) = listener else { sys::exit_now(1) };
     say(&mut report, &SetupReport::Ready { layers });
     drop(report);
-    (alone, Life { incarnation, secret: prepared.secret.clone(), spec, listener, calls: trees.calls, results: trees.results, meters })
+    let (secret, watches_disk) = (prepared.secret.clone(), !prepared.has_disk);
+    (alone, Life { incarnation, summons: go, secret, spec, listener, held: trees.held, meters, watches_disk })
 }

@@ -7,11 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use ostler_core::ids::{IncarnationId, SessionId};
+use ostler_core::ids::IncarnationId;
 
-use super::Launch;
+use super::{Launch, disk};
+use crate::confine::{LayerError, Trees};
 use crate::layout::{self, AGENT_ID, SHARED};
-use crate::spec::{IdMapping, UidBlock};
+use crate::spec::{IdMapping, SandboxSpec, UidBlock};
 use crate::{erase, limits, sys};
 
 /// A directory that is ready for a birth.
@@ -23,34 +24,72 @@ pub(super) struct Prepared {
     pub(super) first_id: u32,
     pub(super) secret: String,
     pub(super) listener: UnixListener,
+    /// Its trees, where they can be taken from here: an ordinary user can only inside.
+    pub(super) trees: Option<Trees>,
+    /// Whether the kernel limits its disk.
+    pub(super) has_disk: bool,
 }
 
 /// Makes or renews it. What the workload wrote before stays, what init wrote does not.
-pub(super) fn prepare(launch: &Launch, sandbox: &SessionId, incarnation: &IncarnationId) -> io::Result<Prepared> {
-    let path = launch.dir.join(sandbox.as_str());
-    make(&path, 0o700)?;
-    let ids = if nix::unistd::geteuid().is_root() { IdMapping::OwnRange } else { IdMapping::ServerUser };
-    let first_id = match ids {
-        IdMapping::OwnRange => first_id(launch, &path)?,
-        IdMapping::ServerUser => 0,
+pub(super) fn prepare(launch: &Launch, name: &str, spec: &SandboxSpec) -> Result<Prepared, LayerError> {
+    let path = launch.dir.join(name);
+    let (ids, first_id) = private(launch, &path).map_err(|error| LayerError::new("directories", error, DIRECTORIES))?;
+    let own = match ids {
+        IdMapping::OwnRange => Some(first_id + AGENT_ID),
+        IdMapping::ServerUser => None,
     };
-    for name in SHARED.iter().map(|shared| shared.name).chain([layout::RESULTS]) {
+    let staged = staged(launch, &path, ids, spec)?;
+    let furnished = || -> io::Result<Prepared> {
+        furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
+        let files = staged.as_ref().map_or(path.as_path(), disk::Staged::path);
+        furnish(files, &SHARED.map(|shared| shared.name), own)?;
+        erase::contents(&path.join(layout::TRANSFERS))?;
+        let trees = own.map(|_| Trees::open(files, &path)).transpose()?;
+        let secret = hex(&sys::random::<32>()?);
+        replace(&path.join(layout::SECRET), secret.as_bytes())?;
+        let listener = listen(&path, layout::INIT_SOCKET)?;
+        Ok(Prepared { path: path.clone(), ids, first_id, secret, listener, trees, has_disk: staged.is_some() })
+    };
+    furnished().map_err(|error| LayerError::new("directories", error, DIRECTORIES))
+}
+
+const DIRECTORIES: &str = "check the space and the permissions of the data directory";
+const DISKS: &str = "run the server as root where loop devices can be used and mkfs.ext4 is installed, or do not require hard limits";
+
+fn private(launch: &Launch, path: &Path) -> io::Result<(IdMapping, u32)> {
+    make(path, 0o700)?;
+    if nix::unistd::geteuid().is_root() { Ok((IdMapping::OwnRange, first_id(launch, path)?)) } else { Ok((IdMapping::ServerUser, 0)) }
+}
+
+/// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
+fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> Result<Option<disk::Staged>, LayerError> {
+    let is_plain = path.join(SHARED[0].name).exists();
+    if ids != IdMapping::OwnRange || (is_plain && !disk::exists(path)) {
+        return Ok(None);
+    }
+    match disk::open(&launch.dir, path, spec) {
+        Ok(staged) => Ok(Some(staged)),
+        // What is on it must not be hidden by an empty directory.
+        Err(error) if spec.required.hard_limits || disk::exists(path) => Err(LayerError::new("disk limit", error, DISKS)),
+        Err(_) => Ok(None),
+    }
+}
+
+fn furnish(path: &Path, names: &[&str], own: Option<u32>) -> io::Result<()> {
+    for name in names {
         let inner = path.join(name);
-        make(&inner, 0o755)?;
-        if ids == IdMapping::OwnRange {
-            chown(&inner, Some(first_id + AGENT_ID), Some(first_id + AGENT_ID))?;
+        // What is there has its owner, and the workload may have changed it.
+        if make(&inner, 0o755)? && own.is_some() {
+            chown(&inner, own, own)?;
         }
     }
-    renew_results(&path.join(layout::RESULTS), incarnation)?;
-    let secret = hex(&sys::random::<32>()?);
-    replace(&path.join(layout::SECRET), secret.as_bytes())?;
-    let listener = listen(&path, layout::INIT_SOCKET)?;
-    Ok(Prepared { path, ids, first_id, secret, listener })
+    Ok(())
 }
 
 /// Drops the results of the last life. The name of that life goes first: what is missing after
 /// that proves nothing about it.
-fn renew_results(results: &Path, incarnation: &IncarnationId) -> io::Result<()> {
+pub(super) fn renew_results(sandbox: &Path, incarnation: &IncarnationId) -> io::Result<()> {
+    let results = &sandbox.join(layout::RESULTS);
     match fs::remove_file(results.join(layout::LIFE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => erase::contents(results)?,
@@ -58,10 +97,11 @@ fn renew_results(results: &Path, incarnation: &IncarnationId) -> io::Result<()> 
     replace(&results.join(layout::LIFE), incarnation.as_str().as_bytes())
 }
 
-fn make(path: &Path, mode: u32) -> io::Result<()> {
+/// Makes a directory. Whether it was not there.
+pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

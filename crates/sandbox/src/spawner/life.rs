@@ -3,27 +3,49 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use nix::unistd::Pid;
 use ostler_core::ids::{IncarnationId, SessionId};
 
+use super::birth::Born;
 use super::record;
+use crate::spec::SandboxSpec;
 use crate::sys;
+
+/// Who asks for the next life of a sandbox.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// The connection.
+    pub(super) peer: u64,
+    pub(super) incarnation: IncarnationId,
+    pub(super) spec: SandboxSpec,
+}
 
 /// One life.
 #[derive(Debug)]
 pub(super) struct Sandbox {
     pub(super) incarnation: IncarnationId,
+    pub(super) pid: Pid,
     pidfd: OwnedFd,
-    /// Set for children; an init that an earlier spawner started belongs to the host's init.
-    child: Option<Pid>,
+    /// An init that an earlier spawner started is not ours to reap.
+    is_child: bool,
+    /// Its control group.
+    pub(super) group: String,
+    /// Milliseconds on the boot clock.
+    pub(super) born: u64,
+    /// When a server last needed it.
+    pub(super) needed: Instant,
     /// The connections to be told of its end.
     pub(super) mourners: Vec<u64>,
+    /// What follows it.
+    pub(super) next: Option<Wish>,
 }
 
 impl Sandbox {
-    pub(super) fn child(incarnation: IncarnationId, pid: Pid, pidfd: OwnedFd) -> Self {
-        Self { incarnation, pidfd, child: Some(pid), mourners: Vec::new() }
+    pub(super) fn child(incarnation: IncarnationId, born: Born) -> Self {
+        let Born { pid, pidfd, group, at, .. } = born;
+        Self { incarnation, pid, pidfd, is_child: true, group, born: at, needed: Instant::now(), mourners: Vec::new(), next: None }
     }
 
     pub(super) fn kill(&self) {
@@ -37,8 +59,8 @@ impl Sandbox {
 
     /// To be called once its descriptor says that it is dead: then its namespace is empty.
     pub(super) fn bury(&self, directory: &Path) {
-        if let Some(pid) = self.child {
-            let _ = nix::sys::wait::waitpid(pid, None);
+        if self.is_child {
+            let _ = nix::sys::wait::waitpid(self.pid, None);
         }
         record::remove(directory);
     }
@@ -46,14 +68,17 @@ impl Sandbox {
 
 /// Those that survived an earlier spawner.
 pub(super) fn survivors(dir: &Path) -> std::io::Result<BTreeMap<SessionId, Sandbox>> {
-    let mut found = BTreeMap::new();
+    let mut survivors = BTreeMap::new();
     for entry in std::fs::read_dir(dir)?.flatten() {
         let id = entry.file_name().to_str().and_then(|name| name.parse::<SessionId>().ok());
         if let Some(id) = id
-            && let Some((incarnation, pidfd)) = record::find(&entry.path())
+            && let Some(found) = record::find(&entry.path())
         {
-            found.insert(id, Sandbox { incarnation, pidfd, child: None, mourners: Vec::new() });
+            let record::Found { incarnation, pid, pidfd, group, born } = found;
+            let (group, needed) = (if group.is_empty() { id.as_str().to_owned() } else { group }, Instant::now());
+            let sandbox = Sandbox { incarnation, pid, pidfd, is_child: false, group, born, needed, mourners: Vec::new(), next: None };
+            survivors.insert(id, sandbox);
         }
     }
-    Ok(found)
+    Ok(survivors)
 }

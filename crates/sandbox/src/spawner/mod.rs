@@ -3,7 +3,9 @@
 
 mod birth;
 mod directory;
+mod disk;
 mod life;
+mod population;
 mod record;
 mod serve;
 
@@ -18,6 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
+use crate::protocol::spawner::Answer;
 use crate::spec::UidBlock;
 use crate::sys::{self, Alone, Side};
 
@@ -95,6 +98,12 @@ fn detach(launch: &Launch) -> io::Result<Option<Flock<File>>> {
     nix::unistd::setsid()?;
     nix::unistd::chdir("/")?;
     sys::raise_open_files()?;
+    if nix::unistd::geteuid().is_root() {
+        // What is mounted here for a moment is nobody else's business; what the host mounts still arrives.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+        let slave = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
+    }
     let file = |name: &str| OpenOptions::new().create(true).append(true).mode(0o600).open(launch.dir.join(name));
     let log = file(layout::SPAWNER_LOG)?;
     log.set_len(0)?;
@@ -107,4 +116,8 @@ fn detach(launch: &Launch) -> io::Result<Option<Flock<File>>> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, error)) => Err(error.into()),
     }
+}
+
+fn refused(layer: &str, reason: String, remedy: &str) -> Answer {
+    Answer::Refused { layer: layer.into(), reason, remedy: remedy.into() }
 }

@@ -19,6 +19,22 @@ struct Record {
     pid: i32,
     started: u64,
     boot: String,
+    /// Its control group; those of earlier releases had the name of the sandbox.
+    #[serde(default)]
+    group: String,
+    /// Milliseconds on the boot clock.
+    #[serde(default)]
+    born: u64,
+}
+
+/// A living init that was found by its record.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) incarnation: IncarnationId,
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) group: String,
+    pub(super) born: u64,
 }
 
 fn boot_id() -> io::Result<String> {
@@ -35,8 +51,9 @@ fn started(pid: Pid) -> io::Result<u64> {
 }
 
 /// Writes it down.
-pub(super) fn write(sandbox: &Path, incarnation: &IncarnationId, pid: Pid) -> io::Result<()> {
-    let record = Record { incarnation: incarnation.clone(), pid: pid.as_raw(), started: started(pid)?, boot: boot_id()? };
+pub(super) fn write(sandbox: &Path, incarnation: &IncarnationId, pid: Pid, group: &str, born: u64) -> io::Result<()> {
+    let (pid, started) = (pid.as_raw(), started(pid)?);
+    let record = Record { incarnation: incarnation.clone(), pid, started, boot: boot_id()?, group: group.to_owned(), born };
     directory::replace(&sandbox.join(layout::INIT_RECORD), &serde_json::to_vec(&record)?)
 }
 
@@ -47,12 +64,13 @@ pub(super) fn remove(sandbox: &Path) {
 }
 
 /// The living init of a sandbox's directory, if there is one.
-pub(super) fn find(sandbox: &Path) -> Option<(IncarnationId, OwnedFd)> {
+pub(super) fn find(sandbox: &Path) -> Option<Found> {
     let record: Record = serde_json::from_slice(&fs::read(sandbox.join(layout::INIT_RECORD)).ok()?).ok()?;
     let pid = Pid::from_raw(record.pid);
     // The descriptor first: what it stands for cannot become another process afterwards.
     let pidfd = sys::pidfd_open(pid).ok()?;
-    (boot_id().ok()? == record.boot && started(pid).ok()? == record.started).then_some((record.incarnation, pidfd))
+    let is_same = boot_id().ok()? == record.boot && started(pid).ok()? == record.started;
+    is_same.then_some(Found { incarnation: record.incarnation, pid, pidfd, group: record.group, born: record.born })
 }
 
 #[cfg(test)]
@@ -64,8 +82,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let incarnation: IncarnationId = "inc_1".parse().unwrap();
         assert!(find(dir.path()).is_none());
-        write(dir.path(), &incarnation, Pid::this()).unwrap();
-        assert_eq!(find(dir.path()).unwrap().0, incarnation);
+        write(dir.path(), &incarnation, Pid::this(), "group", 7).unwrap();
+        let found = find(dir.path()).unwrap();
+        assert_eq!((found.incarnation, found.group.as_str(), found.born), (incarnation, "group", 7));
         let path = dir.path().join(layout::INIT_RECORD);
         let mut record: Record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         record.started += 1;

@@ -5,30 +5,26 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ostler_core::ids::{IncarnationId, SessionId};
 
-use super::life::{self, Sandbox};
-use super::{Launch, birth, directory};
-use crate::cgroup::Groups;
+use super::population::{Answers, Population, Watched};
+use super::{Launch, directory, refused};
 use crate::peer::Peer;
-use crate::protocol::spawner::{Answer, Listed, Request};
+use crate::protocol::spawner::{Answer, Request};
 use crate::protocol::{self, VERSION};
-use crate::spec::SandboxSpec;
 use crate::sys::Alone;
 use crate::{layout, limits};
 
 pub(super) struct Spawner {
-    alone: Alone,
-    launch: Launch,
+    dir: PathBuf,
     listener: UnixListener,
     peers: BTreeMap<u64, Peer>,
     next_peer: u64,
-    sandboxes: BTreeMap<SessionId, Sandbox>,
-    groups: Groups,
-    ending: bool,
+    population: Population,
     /// Held for life.
     _lock: Flock<File>,
 }
@@ -37,18 +33,17 @@ pub(super) struct Spawner {
 enum Wake {
     Listener,
     Peer(u64, PollFlags),
-    Dead(SessionId),
+    Population(Watched),
 }
 
 impl Spawner {
     pub(super) fn new(alone: Alone, launch: Launch, lock: Flock<File>) -> io::Result<Self> {
-        let sandboxes = life::survivors(&launch.dir)?;
-        let listener = directory::listen(&launch.dir, layout::SPAWNER_SOCKET)?;
-        let groups = Groups::find(&launch.dir);
-        Ok(Self { alone, launch, listener, peers: BTreeMap::new(), next_peer: 0, sandboxes, groups, ending: false, _lock: lock })
+        let (dir, listener) = (launch.dir.clone(), directory::listen(&launch.dir, layout::SPAWNER_SOCKET)?);
+        let population = Population::new(alone, launch)?;
+        Ok(Self { dir, listener, peers: BTreeMap::new(), next_peer: 0, population, _lock: lock })
     }
 
-    /// Runs until told to shut down; returns the exit code.
+    /// Runs until told to shut down, or needed no more; returns the exit code.
     pub(super) fn run(&mut self) -> i32 {
         loop {
             let wakes = match self.wait() {
@@ -56,46 +51,73 @@ impl Spawner {
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
                 Err(_) => return 1,
             };
-            for wake in wakes {
+            // The last first: births are known by their place, and one that is over gives up its own.
+            for wake in wakes.into_iter().rev() {
                 match wake {
                     Wake::Listener => self.accept(),
                     Wake::Peer(key, flags) => self.attend(key, flags),
-                    Wake::Dead(id) => self.bury(&id),
+                    Wake::Population(Watched::Birth(at)) => {
+                        let answers = self.population.hear(at);
+                        self.tell(answers);
+                    }
+                    Wake::Population(Watched::Life(id)) => {
+                        let answers = self.population.bury(&id);
+                        self.tell(answers);
+                    }
                 }
             }
+            let answers = self.population.tend();
+            self.tell(answers);
             self.peers.retain(|_, peer| peer.greeted || peer.since.elapsed() < limits::HELLO_DEADLINE);
             self.peers.retain(|_, peer| !(peer.leaving && peer.is_idle()));
-            if self.ending && self.sandboxes.is_empty() {
+            if self.population.is_over() {
                 for peer in self.peers.values_mut() {
                     let _ = peer.send(&Answer::Bye);
                 }
-                self.groups.close();
-                let _ = std::fs::remove_file(self.launch.dir.join(layout::SPAWNER_SOCKET));
+                let _ = std::fs::remove_file(self.dir.join(layout::SPAWNER_SOCKET));
                 return 0;
             }
         }
     }
 
+    fn tell(&mut self, answers: Answers) {
+        for (key, answer) in answers {
+            if self.peers.get_mut(&key).is_some_and(|peer| peer.send(&answer).is_err()) {
+                self.peers.remove(&key);
+            }
+        }
+    }
+
     fn wait(&self) -> io::Result<Vec<Wake>> {
-        let mut fds = Vec::with_capacity(1 + self.peers.len() + self.sandboxes.len());
+        let mut fds = Vec::with_capacity(1 + self.peers.len());
         let room = self.peers.len() < limits::SPAWNER_CONNECTIONS;
         fds.push(PollFd::new(self.listener.as_fd(), if room { PollFlags::POLLIN } else { PollFlags::empty() }));
         fds.extend(self.peers.values().map(|peer| PollFd::new(peer.fd(), peer.interest())));
-        fds.extend(self.sandboxes.values().map(|sandbox| PollFd::new(sandbox.fd(), PollFlags::POLLIN)));
-        let strangers = self.peers.values().any(|peer| !peer.greeted);
-        let timeout = if strangers { PollTimeout::try_from(limits::HELLO_DEADLINE).unwrap_or(PollTimeout::MAX) } else { PollTimeout::NONE };
-        poll(&mut fds, timeout)?;
-        let names =
-            std::iter::once(None).chain(self.peers.keys().map(|key| Some(Ok(*key)))).chain(self.sandboxes.keys().map(|id| Some(Err(id))));
-        let woken = fds.iter().zip(names).filter_map(|(fd, name)| {
-            let flags = fd.revents().filter(|flags| !flags.is_empty())?;
-            Some(match name {
-                None => Wake::Listener,
-                Some(Ok(key)) => Wake::Peer(key, flags),
-                Some(Err(id)) => Wake::Dead(id.clone()),
-            })
-        });
-        Ok(woken.collect())
+        let mut watched = Vec::new();
+        for (name, fd) in self.population.watched() {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            watched.push(name);
+        }
+        poll(&mut fds, self.timeout())?;
+        let flags = |fd: &PollFd<'_>| fd.revents().filter(|flags| !flags.is_empty());
+        let mut wakes: Vec<Wake> = fds.first().and_then(flags).map(|_| Wake::Listener).into_iter().collect();
+        let peers = fds[1..].iter().zip(self.peers.keys());
+        wakes.extend(peers.filter_map(|(fd, key)| Some(Wake::Peer(*key, flags(fd)?))));
+        let others = fds[1 + self.peers.len()..].iter().zip(watched);
+        wakes.extend(others.filter_map(|(fd, name)| flags(fd).map(|_| Wake::Population(name))));
+        Ok(wakes)
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let stranger = self.peers.values().filter(|peer| !peer.greeted).map(|peer| peer.since + limits::HELLO_DEADLINE).min();
+        match [stranger, self.population.next_deadline()].into_iter().flatten().min() {
+            // Rounded up: waking too early would only mean to wait again.
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        }
     }
 
     fn accept(&mut self) {
@@ -156,65 +178,20 @@ impl Spawner {
                 peer.leaving = true;
                 Some(refused("protocol", "no hello came first".into(), "use a server of the same release"))
             }
-            Request::Create { sandbox_id, incarnation, spec } => Some(self.create(&sandbox_id, &incarnation, &spec)),
-            Request::Kill { sandbox_id } => match self.sandboxes.get_mut(&sandbox_id) {
-                Some(sandbox) => {
-                    sandbox.mourners.push(key);
-                    sandbox.kill();
-                    None
-                }
-                None => Some(Answer::Killed { sandbox_id, was_alive: false }),
-            },
-            Request::List => {
-                let listed =
-                    self.sandboxes.iter().map(|(id, sandbox)| Listed { sandbox_id: id.clone(), incarnation: sandbox.incarnation.clone() });
-                Some(Answer::Sandboxes { sandboxes: listed.collect() })
+            Request::Create { sandbox_id, incarnation, spec } => self.population.create(key, sandbox_id, incarnation, spec),
+            Request::Kill { sandbox_id } => {
+                let (answer, others) = self.population.kill(key, sandbox_id);
+                self.tell(others);
+                answer
+            }
+            Request::List => Some(self.population.list()),
+            Request::Attend { sandbox_ids, orphan_ttl_ms, spares, spec } => {
+                Some(self.population.attend(&sandbox_ids, Duration::from_millis(orphan_ttl_ms), spares, spec))
             }
             Request::Shutdown => {
-                self.ending = true;
-                for sandbox in self.sandboxes.values() {
-                    sandbox.kill();
-                }
+                self.population.end();
                 None
             }
         }
     }
-
-    fn create(&mut self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Answer {
-        if self.ending {
-            return refused("spawner", "it is shutting down".into(), "try again");
-        }
-        if self.sandboxes.contains_key(id) {
-            return refused("spawner", "a sandbox of this id is alive".into(), "end it first");
-        }
-        if self.sandboxes.len() >= limits::SANDBOXES {
-            return refused("spawner", format!("{} sandboxes are alive", self.sandboxes.len()), "end some sessions");
-        }
-        match birth::create(&self.alone, &self.launch, &mut self.groups, id, incarnation, spec) {
-            Ok(born) => {
-                self.sandboxes.insert(id.clone(), Sandbox::child(incarnation.clone(), born.pid, born.pidfd));
-                Answer::Created { sandbox_id: id.clone(), incarnation: incarnation.clone(), ids: born.ids, layers: born.layers }
-            }
-            Err(error) => {
-                self.groups.remove(id.as_str());
-                refused(&error.layer, error.reason, &error.remedy)
-            }
-        }
-    }
-
-    fn bury(&mut self, id: &SessionId) {
-        let Some(sandbox) = self.sandboxes.remove(id) else { return };
-        sandbox.bury(&self.launch.dir.join(id.as_str()));
-        self.groups.remove(id.as_str());
-        for key in sandbox.mourners {
-            let told = self.peers.get_mut(&key).map(|peer| peer.send(&Answer::Killed { sandbox_id: id.clone(), was_alive: true }));
-            if told.is_some_and(|told| told.is_err()) {
-                self.peers.remove(&key);
-            }
-        }
-    }
-}
-
-fn refused(layer: &str, reason: String, remedy: &str) -> Answer {
-    Answer::Refused { layer: layer.into(), reason, remedy: remedy.into() }
 }

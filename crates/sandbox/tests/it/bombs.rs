@@ -47,6 +47,25 @@ async fn a_fork_bomb_leaves_room_for_the_next_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_and_too_many_files_are_said_and_can_be_mended() {
+    let home = Home::new().await;
+    let spec = SandboxSpec { disk_bytes: 64 << 20, disk_inodes: 2_000, ..SandboxSpec::default() };
+    let inside = home.sandboxes.create(&session(), &incarnation(), &spec).await.unwrap();
+    let (_, neighbour) = home.sandbox().await;
+    let filled = inside.run(&bash("head -c 500000000 /dev/zero >big")).await.unwrap();
+    let said = text(&filled);
+    assert!(filled.is_error && (said.contains("No space left on device") || said.contains("disk limit: ")), "{said}");
+    let again = inside.run(&bash("rm -f big; echo on")).await.unwrap();
+    assert!(text(&again).starts_with("on\n"), "{}", text(&again));
+    let filled = inside.run(&bash("mkdir many; for ((i = 0; i < 100000; i++)); do : >many/$i || exit; done")).await.unwrap();
+    let said = text(&filled);
+    assert!(filled.is_error && (said.contains("No space left on device") || said.contains("more than 2000 files")), "{said}");
+    assert_eq!(sh(&inside, "rm -rf many; echo on").await, "on");
+    assert_eq!(sh(&neighbour, "echo well").await, "well");
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_seen_of_the_hosts_groups_and_none_stays() {
     let home = Home::new().await;
     let Some(inside) = limited(&home, "nothing_is_seen_of_the_hosts_groups_and_none_stays", SandboxSpec::default()).await else {
@@ -58,7 +77,7 @@ async fn nothing_is_seen_of_the_hosts_groups_and_none_stays() {
     let record: serde_json::Value =
         serde_json::from_slice(&std::fs::read(home.path().join(id.as_str()).join("init.json")).unwrap()).unwrap();
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", record["pid"])).unwrap();
-    let ours: Vec<String> = groups.lines().filter(|line| line.ends_with(id.as_str())).map(str::to_owned).collect();
+    let ours: Vec<String> = groups.lines().filter(|line| line.ends_with(record["group"].as_str().unwrap())).map(str::to_owned).collect();
     assert!(!ours.is_empty(), "{groups}");
     home.end().await;
     for line in ours {

@@ -25,10 +25,11 @@ fn server_to_spawner() {
     let (sandbox_id, incarnation) = ("sesn_1".parse().unwrap(), "inc_1".parse().unwrap());
     let spec = SandboxSpec::default();
     assert_json_snapshot!(survives(vec![
-        Request::Hello { version: 1 },
+        Request::Hello { version: 2 },
         Request::Create { sandbox_id, incarnation, spec },
         Request::Kill { sandbox_id: "sesn_1".parse().unwrap() },
         Request::List,
+        Request::Attend { sandbox_ids: vec!["sesn_1".parse().unwrap()], orphan_ttl_ms: 60_000, spares: 2, spec: SandboxSpec::default() },
         Request::Shutdown,
     ]));
 }
@@ -38,7 +39,7 @@ fn spawner_to_server() {
     let sandbox_id: ostler_core::ids::SessionId = "sesn_1".parse().unwrap();
     let incarnation: ostler_core::ids::IncarnationId = "inc_1".parse().unwrap();
     assert_json_snapshot!(survives(vec![
-        Answer::Welcome { version: 1 },
+        Answer::Welcome { version: 2 },
         Answer::Created {
             sandbox_id: sandbox_id.clone(),
             incarnation: incarnation.clone(),
@@ -47,7 +48,18 @@ fn spawner_to_server() {
         },
         Answer::Created { sandbox_id: sandbox_id.clone(), incarnation: incarnation.clone(), ids: IdMapping::ServerUser, layers: vec![] },
         Answer::Killed { sandbox_id: sandbox_id.clone(), was_alive: true },
-        Answer::Sandboxes { sandboxes: vec![Listed { sandbox_id, incarnation }] },
+        Answer::Sandboxes {
+            sandboxes: vec![Listed {
+                sandbox_id,
+                incarnation,
+                age_ms: 1_000,
+                memory_bytes: Some(1 << 20),
+                processes: Some(2),
+                cpu_ms: None
+            }],
+            spares: 1
+        },
+        Answer::Attended,
         Answer::Refused { layer: "seccomp".into(), reason: "because".into(), remedy: "do this".into() },
         Answer::Bye,
     ]));
@@ -57,7 +69,7 @@ fn spawner_to_server() {
 fn server_to_init() {
     let call = || "sevt_1".parse().unwrap();
     assert_json_snapshot!(survives(vec![
-        ToInit::Hello { version: 1, secret: "00ff".into(), epoch: 7 },
+        ToInit::Hello { version: 2, secret: "00ff".into(), epoch: 7 },
         ToInit::Run {
             call_id: call(),
             tool: "bash".into(),
@@ -85,7 +97,7 @@ fn init_to_server() {
     let known = |state| KnownCall { call_id: call(), state };
     assert_json_snapshot!(survives(vec![
         FromInit::Welcome {
-            version: 1,
+            version: 2,
             incarnation: "inc_1".parse().unwrap(),
             calls: vec![known(CallState::Running), known(CallState::Finished)]
         },

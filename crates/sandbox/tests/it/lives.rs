@@ -82,14 +82,17 @@ async fn a_killed_spawner_takes_nobody_with_it() {
     home.end().await;
 }
 
-/// Kills the process that holds the spawner's lock.
-fn kill_spawner(home: &Home) {
+/// The process that holds the spawner's lock.
+pub(crate) fn spawner(home: &Home) -> i32 {
     use std::os::unix::fs::MetadataExt;
     let inode = std::fs::metadata(home.path().join("spawner.lock")).unwrap().ino();
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     let line = locks.lines().find(|line| line.contains(&format!(":{inode} "))).unwrap();
-    let pid: i32 = line.split_whitespace().nth(4).unwrap().parse().unwrap();
-    let pid = nix::unistd::Pid::from_raw(pid);
+    line.split_whitespace().nth(4).unwrap().parse().unwrap()
+}
+
+fn kill_spawner(home: &Home) {
+    let pid = nix::unistd::Pid::from_raw(spawner(home));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     // It is gone when nobody holds the lock any more.
     let file = std::fs::File::open(home.path().join("spawner.lock")).unwrap();

@@ -8,5 +8,6 @@ mod goldens;
 mod home;
 mod lives;
 mod shell;
+mod spares;
 mod tools;
 mod user;

@@ -1,0 +1,339 @@
+//! Who lives, who is being born and who waits for a session, and how these follow from what servers ask.
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use ostler_core::ids::{IncarnationId, SessionId};
+
+use super::birth::{self, Birth, Born};
+use super::life::{self, Sandbox, Wish};
+use super::{Launch, directory, refused};
+use crate::cgroup::{Groups, Usage};
+use crate::confine::LayerError;
+use crate::protocol::spawner::{Answer, Listed};
+use crate::spec::SandboxSpec;
+use crate::sys::{self, Alone};
+use crate::{erase, layout, limits};
+
+/// Answers, and the connections that they are for.
+pub(super) type Answers = Vec<(u64, Answer)>;
+
+/// For whom a sandbox is started.
+#[derive(Debug)]
+enum Purpose {
+    Session { id: SessionId, incarnation: IncarnationId, peer: u64 },
+    Spare { spec: SandboxSpec },
+}
+
+/// A sandbox without a session. It is given to one, and never to a second.
+#[derive(Debug)]
+struct Spare {
+    born: Born,
+    spec: SandboxSpec,
+}
+
+/// What the last server said that it wants.
+#[derive(Debug)]
+struct Wanted {
+    spares: usize,
+    spec: SandboxSpec,
+    orphan_ttl: Duration,
+    /// When it said so.
+    at: Instant,
+}
+
+pub(super) struct Population {
+    alone: Alone,
+    launch: Launch,
+    groups: Groups,
+    sandboxes: BTreeMap<SessionId, Sandbox>,
+    births: Vec<(Purpose, Birth)>,
+    spares: Vec<Spare>,
+    wanted: Option<Wanted>,
+    /// When something was last started for a session.
+    busy: Instant,
+    ending: bool,
+}
+
+/// What the loop waits for.
+#[derive(Debug, Clone)]
+pub(super) enum Watched {
+    Birth(usize),
+    Life(SessionId),
+}
+
+impl Population {
+    pub(super) fn new(alone: Alone, launch: Launch) -> std::io::Result<Self> {
+        let sandboxes = life::survivors(&launch.dir)?;
+        let groups = Groups::find(&launch.dir);
+        let population = Self {
+            alone,
+            launch,
+            groups,
+            sandboxes,
+            births: Vec::new(),
+            spares: Vec::new(),
+            wanted: None,
+            busy: Instant::now(),
+            ending: false,
+        };
+        population.sweep();
+        Ok(population)
+    }
+
+    /// Removes what spares of an earlier spawner left; they ended with it.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.launch.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(layout::SPARE)) {
+                // What cannot be removed is tried again by the next spawner.
+                let _ = erase::directory(&entry.path());
+            }
+        }
+    }
+
+    /// Everything to wait for, until when at the latest.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (Watched, BorrowedFd<'_>)> {
+        let births = self.births.iter().enumerate().map(|(at, (_, birth))| (Watched::Birth(at), birth.fd()));
+        births.chain(self.sandboxes.iter().map(|(id, sandbox)| (Watched::Life(id.clone()), sandbox.fd())))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let births = self.births.iter().map(|(_, birth)| birth.deadline);
+        let spare = self.lacks_spares().then(|| self.busy + limits::SPARE_AFTER);
+        let orphan = self.wanted.as_ref().and_then(|wanted| {
+            let oldest = self.sandboxes.values().filter(|sandbox| sandbox.next.is_none()).map(|sandbox| sandbox.needed);
+            oldest.chain([wanted.at]).min().map(|needed| needed + wanted.orphan_ttl)
+        });
+        births.chain(spare).chain(orphan).min()
+    }
+
+    fn lacks_spares(&self) -> bool {
+        let waiting = self.spares.len() + self.births.iter().filter(|(purpose, _)| matches!(purpose, Purpose::Spare { .. })).count();
+        !self.ending && self.wanted.as_ref().is_some_and(|wanted| waiting < wanted.spares) && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.sandboxes.len() + self.births.len() + self.spares.len() < limits::SANDBOXES
+    }
+
+    /// Starts a sandbox. The answer comes later, unless it is refused.
+    pub(super) fn create(&mut self, peer: u64, id: SessionId, incarnation: IncarnationId, spec: SandboxSpec) -> Option<Answer> {
+        if self.ending {
+            return Some(refused("spawner", "it is shutting down".into(), "try again"));
+        }
+        if self.births.iter().any(|(purpose, _)| matches!(purpose, Purpose::Session { id: other, .. } if *other == id)) {
+            return Some(refused("spawner", "a sandbox of this id is being started".into(), "wait for it"));
+        }
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.kill();
+            let earlier = sandbox.next.replace(Wish { peer, incarnation, spec });
+            return earlier.map(|_| refused("spawner", "a sandbox of this id was asked for twice".into(), "wait for it"));
+        }
+        self.busy = Instant::now();
+        if let Some(born) = self.summoned(&id, &incarnation, &spec) {
+            return Some(self.live(id, incarnation, born));
+        }
+        if !self.has_room() && !self.drop_spare() {
+            let alive = self.sandboxes.len() + self.births.len();
+            return Some(refused("spawner", format!("{alive} sandboxes are alive"), "end some sessions"));
+        }
+        match birth::begin(&self.alone, &self.launch, &mut self.groups, id.as_str(), Some(&incarnation), &spec) {
+            Ok(birth) => {
+                self.births.push((Purpose::Session { id, incarnation, peer }, birth));
+                None
+            }
+            Err(error) => Some(refused(&error.layer, error.reason, &error.remedy)),
+        }
+    }
+
+    /// One that waited, if the session has no files yet and wants what it has.
+    fn summoned(&mut self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Option<Born> {
+        let path = self.launch.dir.join(id.as_str());
+        if path.exists() {
+            return None;
+        }
+        while let Some(at) = self.spares.iter().position(|spare| spare.spec == *spec) {
+            let mut spare = self.spares.remove(at);
+            match spare.born.summon(path.clone(), incarnation) {
+                Ok(()) => return Some(spare.born),
+                // It died while it waited.
+                Err(_) => self.discard(spare.born),
+            }
+        }
+        None
+    }
+
+    fn live(&mut self, id: SessionId, incarnation: IncarnationId, mut born: Born) -> Answer {
+        let (ids, layers) = (born.ids, std::mem::take(&mut born.layers));
+        self.sandboxes.insert(id.clone(), Sandbox::child(incarnation.clone(), born));
+        Answer::Created { sandbox_id: id, incarnation, ids, layers }
+    }
+
+    /// Kills a sandbox. The answer comes once nothing of it is left.
+    pub(super) fn kill(&mut self, peer: u64, id: SessionId) -> (Option<Answer>, Answers) {
+        let mut answers = Vec::new();
+        let under_way = self.births.iter().position(|(purpose, _)| matches!(purpose, Purpose::Session { id: other, .. } if *other == id));
+        if let Some(at) = under_way {
+            let (purpose, birth) = self.births.remove(at);
+            self.groups.remove(&birth.end());
+            if let Purpose::Session { peer, .. } = purpose {
+                answers.push((peer, refused("spawner", "it was killed while it started".into(), "try again")));
+            }
+            return (Some(Answer::Killed { sandbox_id: id, was_alive: true }), answers);
+        }
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
+            return (Some(Answer::Killed { sandbox_id: id, was_alive: false }), answers);
+        };
+        sandbox.mourners.push(peer);
+        sandbox.kill();
+        if let Some(wish) = sandbox.next.take() {
+            answers.push((wish.peer, refused("spawner", "it was killed before it started".into(), "try again")));
+        }
+        (None, answers)
+    }
+
+    pub(super) fn list(&self) -> Answer {
+        let now = sys::boot_ms();
+        let listed = self.sandboxes.iter().map(|(id, sandbox)| {
+            let Usage { memory_bytes, processes, cpu_micros } = self.groups.usage(&sandbox.group);
+            Listed {
+                sandbox_id: id.clone(),
+                incarnation: sandbox.incarnation.clone(),
+                age_ms: now.saturating_sub(sandbox.born),
+                memory_bytes,
+                processes,
+                cpu_ms: cpu_micros.map(|micros| micros / 1_000),
+            }
+        });
+        Answer::Sandboxes { sandboxes: listed.collect(), spares: u32::try_from(self.spares.len()).unwrap_or(u32::MAX) }
+    }
+
+    pub(super) fn attend(&mut self, needed: &[SessionId], orphan_ttl: Duration, spares: u32, spec: SandboxSpec) -> Answer {
+        let now = Instant::now();
+        for id in needed {
+            if let Some(sandbox) = self.sandboxes.get_mut(id) {
+                sandbox.needed = now;
+            }
+        }
+        let spares = usize::try_from(spares).unwrap_or(usize::MAX).min(limits::SPARES);
+        while self.spares.len() > spares || self.spares.iter().any(|spare| spare.spec != spec) {
+            self.drop_spare();
+        }
+        self.wanted = Some(Wanted { spares, spec, orphan_ttl, at: now });
+        Answer::Attended
+    }
+
+    /// Hears a child that is being born.
+    pub(super) fn hear(&mut self, at: usize) -> Answers {
+        let Some((_, birth)) = self.births.get_mut(at) else { return Vec::new() };
+        let Some(outcome) = birth.hear() else { return Vec::new() };
+        let (purpose, birth) = self.births.remove(at);
+        match (purpose, outcome) {
+            (Purpose::Session { id, incarnation, peer }, Ok(layers)) => {
+                let answer = self.live(id, incarnation, birth.born(layers));
+                vec![(peer, answer)]
+            }
+            (Purpose::Session { peer, .. }, Err(LayerError { layer, reason, remedy })) => {
+                self.groups.remove(&birth.end());
+                vec![(peer, refused(&layer, reason, &remedy))]
+            }
+            (Purpose::Spare { spec }, Ok(layers)) if !self.ending => {
+                self.spares.push(Spare { born: birth.born(layers), spec });
+                Vec::new()
+            }
+            (Purpose::Spare { .. }, outcome) => {
+                self.discard(birth.born(Vec::new()));
+                if outcome.is_err() {
+                    // A session will be told why; that no spare can be had is not worth a second attempt.
+                    self.wanted.iter_mut().for_each(|wanted| wanted.spares = 0);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// One has died.
+    pub(super) fn bury(&mut self, id: &SessionId) -> Answers {
+        let Some(sandbox) = self.sandboxes.remove(id) else { return Vec::new() };
+        sandbox.bury(&self.launch.dir.join(id.as_str()));
+        self.groups.remove(&sandbox.group);
+        let killed = Answer::Killed { sandbox_id: id.clone(), was_alive: true };
+        let mut answers: Answers = sandbox.mourners.into_iter().map(|peer| (peer, killed.clone())).collect();
+        if let Some(Wish { peer, incarnation, spec }) = sandbox.next {
+            answers.extend(self.create(peer, id.clone(), incarnation, spec).map(|answer| (peer, answer)));
+        }
+        answers
+    }
+
+    /// What time brings: births that take too long, orphans, and spares when nothing else is to be done.
+    pub(super) fn tend(&mut self) -> Answers {
+        let now = Instant::now();
+        let mut answers = Vec::new();
+        while let Some(at) = self.births.iter().position(|(_, birth)| birth.deadline <= now) {
+            answers.extend(self.hear(at));
+        }
+        if let Some(Wanted { orphan_ttl, at, .. }) = self.wanted {
+            for sandbox in self.sandboxes.values().filter(|sandbox| sandbox.needed + orphan_ttl <= now && sandbox.next.is_none()) {
+                sandbox.kill();
+            }
+            // A server that was there is gone for good.
+            self.ending |= at + orphan_ttl <= now && self.sandboxes.is_empty() && self.births.is_empty();
+        }
+        if self.lacks_spares() && self.births.is_empty() && self.busy + limits::SPARE_AFTER <= now {
+            self.start_spare();
+        }
+        answers
+    }
+
+    fn start_spare(&mut self) {
+        let Some(wanted) = &mut self.wanted else { return };
+        let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, directory::hex(&bytes)));
+        let begun = name.map_err(|error| LayerError::new("spare", error, "")).and_then(|name| {
+            birth::begin(&self.alone, &self.launch, &mut self.groups, &name, None, &wanted.spec)
+        });
+        match begun {
+            Ok(birth) => self.births.push((Purpose::Spare { spec: wanted.spec.clone() }, birth)),
+            Err(_) => wanted.spares = 0,
+        }
+    }
+
+    fn drop_spare(&mut self) -> bool {
+        let spare = self.spares.pop();
+        let dropped = spare.is_some();
+        if let Some(spare) = spare {
+            self.discard(spare.born);
+        }
+        dropped
+    }
+
+    /// Ends one without a session, with all that was made for it.
+    fn discard(&mut self, born: Born) {
+        let _ = sys::kill_pidfd(&born.pidfd);
+        let _ = nix::sys::wait::waitpid(born.pid, None);
+        self.groups.remove(&born.group);
+        let _ = erase::directory(&born.path);
+    }
+
+    /// Begins to end everything.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+        for sandbox in self.sandboxes.values_mut() {
+            sandbox.next = None;
+            sandbox.kill();
+        }
+        for (_, birth) in std::mem::take(&mut self.births) {
+            self.groups.remove(&birth.end());
+        }
+    }
+
+    /// Whether everything has ended.
+    pub(super) fn is_over(&mut self) -> bool {
+        if !self.ending || !self.sandboxes.is_empty() {
+            return false;
+        }
+        while self.drop_spare() {}
+        self.groups.close();
+        true
+    }
+}
