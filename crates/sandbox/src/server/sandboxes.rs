@@ -82,10 +82,10 @@ impl Sandboxes {
     pub async fn create(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Connection, SandboxError> {
         self.bear(id, incarnation, spec).await?;
         match self.attach(id, incarnation).await {
-            // One that waited for its session may have died just then. Nothing was given to it.
-            Err(AttachError::Gone) => self.bear(id, incarnation, spec).await?,
-            Err(AttachError::Other(error)) => return Err(error),
             Ok(connection) => return Ok(connection),
+            // One that waited for its session may have died just then. Nothing was given to it.
+            Err(AttachError::Gone | AttachError::Other(SandboxError::Talk { .. })) => self.bear(id, incarnation, spec).await?,
+            Err(AttachError::Other(error)) => return Err(error),
         };
         self.attach(id, incarnation).await.map_err(|error| match error {
             AttachError::Gone => SandboxError::Protocol { peer: "init of a sandbox", reason: "it ended right after its start".into() },
