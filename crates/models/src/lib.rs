@@ -76,6 +76,11 @@ pub enum ModelEvent {
         /// What to append.
         text: String,
     },
+    /// A tool call began. What it says is not there yet.
+    CallNamed {
+        /// The tool.
+        name: String,
+    },
     /// Bytes arrived: the provider is alive.
     Progress,
 }

@@ -14,7 +14,7 @@ use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
-use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, UidBlock};
+use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand};
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
 use tokio::net::TcpListener;
@@ -71,7 +71,7 @@ impl Node {
 
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
-        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), settings.sandbox.clone()));
+        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), settings.sandbox.wishes()));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
             epoch,
@@ -81,6 +81,7 @@ impl Node {
             max_output_tokens: settings.max_output_tokens,
             last,
             rest: rest(settings),
+            policy: settings.sandbox.policy.clone(),
         });
 
         let stop = CancellationToken::new();
@@ -89,6 +90,7 @@ impl Node {
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
         tokio::spawn(router.clone().watch_budgets());
+        tokio::spawn(router.clone().watch_sandboxes());
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -184,7 +186,7 @@ fn models(settings: &Settings) -> anyhow::Result<Models> {
 /// The time that a session stays awake is part of its sandbox's.
 fn rest(settings: &Settings) -> Rest {
     let usual = Rest::default();
-    Rest { sandbox: settings.sandbox_idle.map(|idle| idle.saturating_sub(usual.awake)), ..usual }
+    Rest { sandbox: settings.sandbox.idle.map(|idle| idle.saturating_sub(usual.awake)), ..usual }
 }
 
 fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<SandboxesConfig> {
@@ -192,7 +194,7 @@ fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<Sandboxes
     Ok(SandboxesConfig {
         dir: settings.data_dir.join("sandboxes"),
         spawner: SpawnerCommand { program, args: vec!["spawner".into()] },
-        uid_block: UidBlock { first: settings.uid_first, count: settings.uid_count },
+        uid_block: settings.sandbox.uids,
         epoch,
     })
 }

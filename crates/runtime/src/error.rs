@@ -18,6 +18,9 @@ pub enum RuntimeError {
     /// The session did not answer in time; the command may still take effect.
     #[error("the session did not answer in time; read its events before repeating the command")]
     TimedOut,
+    /// Sandboxes cannot be listed or ended.
+    #[error("sandboxes: {0}")]
+    Sandboxes(String),
     /// The server is stopping.
     #[error("the server is stopping; try again in a moment")]
     Stopping,

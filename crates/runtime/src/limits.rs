@@ -44,6 +44,12 @@ pub const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 pub const PARK: Duration = Duration::from_secs(20);
 /// How long a sandbox may take to start.
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
+/// Sandboxes that are started at once.
+pub const SANDBOX_STARTS: usize = 4;
+/// How often what runs in sandboxes is compared with the sessions that need it.
+pub const RECONCILE: Duration = Duration::from_secs(60);
+/// How long a sandbox lives that no server needs, unless configured.
+pub const ORPHAN_TTL: Duration = Duration::from_secs(60 * 60);
 /// Free bytes below which no new turn starts, so that running ones can end.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// How long running sessions may take to write down what they have when the server stops.

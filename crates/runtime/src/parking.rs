@@ -45,6 +45,10 @@ impl Sleeps {
         self.current.remove(session);
     }
 
+    fn sleeps(&self, session: &SessionId) -> bool {
+        self.current.contains_key(session)
+    }
+
     /// Whether the session still sleeps this one, which is over then.
     fn end(&mut self, session: &SessionId, sleep: u64) -> bool {
         let is_same = self.current.get(session) == Some(&sleep);
@@ -56,6 +60,13 @@ impl Sleeps {
 }
 
 impl SessionRouter {
+    /// The same for a session that may sleep already, whose time then goes on.
+    pub(crate) fn park_in_time(&self, session: &SessionId) {
+        if !self.maps().sleeps.sleeps(session) {
+            self.park_later(session);
+        }
+    }
+
     /// Ends the sandbox of a sleeping session unless the session wakes before its time.
     pub(crate) fn park_later(&self, session: &SessionId) {
         let Some(idle) = self.deps().rest.sandbox else { return };

@@ -1,7 +1,7 @@
 //! Taking up what the last process left in the middle: in the background, a few at a time, each
 //! workspace in its turn. The server does not wait for it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ pub enum LastEnd {
     Crash,
 }
 
-/// Takes up every unfinished session, then ends sandboxes that no session needs; returns when the
-/// last session was started.
+/// Takes up every unfinished session; returns when the last one was started.
 pub async fn recover(router: SessionRouter) -> Result<usize, StoreError> {
     let deps = Arc::clone(router.deps());
     let open = deps.store.unfinished_sessions(&Scope::System(SystemReason::Recovery)).await?;
@@ -36,7 +35,6 @@ pub async fn recover(router: SessionRouter) -> Result<usize, StoreError> {
     let (suspects, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|session| session.recoveries > 0);
     take_up(&router, in_turns(others), limits::RECOVERING).await;
     take_up(&router, in_turns(suspects), 1).await;
-    end_leftovers(&router).await?;
     Ok(count)
 }
 
@@ -56,34 +54,6 @@ async fn take_up(router: &SessionRouter, sessions: Vec<SessionId>, at_once: usiz
             router.take_up(&id, place, after_death).await;
         });
     }
-}
-
-/// Sandboxes of sessions that were deleted or archived while the last process died. Those of sessions that
-/// sleep are parked in their time.
-async fn end_leftovers(router: &SessionRouter) -> Result<(), StoreError> {
-    let (deps, scope) = (router.deps(), Scope::System(SystemReason::Recovery));
-    let sandboxes = deps.sandboxes.list().await.unwrap_or_else(|why| {
-        tracing::error!(%why, "sandboxes cannot be listed; those that no session needs stay");
-        Vec::new()
-    });
-    let living: HashSet<SessionId> = deps.sandboxes.living().await.unwrap_or_default().into_iter().collect();
-    for id in sandboxes {
-        let ended = match deps.store.session(&scope, &id).await? {
-            None => deps.sandboxes.remove(&id).await,
-            Some(row) if row.archived_at.is_some() => deps.sandboxes.stop(&id).await,
-            Some(_) => {
-                if living.contains(&id) {
-                    router.park_later(&id);
-                }
-                continue;
-            }
-        };
-        match ended {
-            Ok(()) => tracing::info!(session = %id, "ended what was left of a sandbox"),
-            Err(why) => tracing::error!(session = %id, %why, "a sandbox that no session needs cannot be ended"),
-        }
-    }
-    Ok(())
 }
 
 /// One of each workspace, then the second of each, and so on.

@@ -12,6 +12,7 @@ use ostler_core::events::wire::Event;
 use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
 use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
 use ostler_core::resources::budget::BudgetLimit;
+use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
 use ostler_core::scope::{Scope, SystemReason};
@@ -30,6 +31,7 @@ use crate::budget::CappedWorkspaces;
 use crate::error::RuntimeError;
 use crate::limits;
 use crate::parking::{Rest, Sleeps};
+use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 use crate::session::actor::{Actor, Answer, Begin, Exit, Message, is_passing, needs_work};
@@ -38,6 +40,7 @@ use crate::session::deps::Deps;
 use crate::session::load::load;
 use crate::session::request::{offered, plan};
 use crate::subscribe::{Follower, Hub, Previews, StartAt};
+use crate::turns::Turns;
 
 /// What a router is made of.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub struct RouterConfig {
     pub last: LastEnd,
     /// What happens to sessions that have nothing to do.
     pub rest: Rest,
+    /// What sandboxes get.
+    pub policy: SandboxPolicy,
 }
 
 /// A session to be.
@@ -145,6 +150,8 @@ impl SessionRouter {
             max_output_tokens: config.max_output_tokens,
             last: config.last,
             rest: config.rest,
+            policy: config.policy,
+            starts: Turns::new(limits::SANDBOX_STARTS),
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
@@ -153,6 +160,14 @@ impl SessionRouter {
     /// The models that agents can name.
     pub async fn list_models(&self) -> Vec<ListedModel> {
         self.shared.deps.models.list().await
+    }
+
+    /// Whether this server allows what an environment asks of its sandboxes.
+    ///
+    /// # Errors
+    /// Which setting is too much, and how much there may be.
+    pub fn check_environment(&self, body: &EnvironmentBody) -> Result<(), Refusal> {
+        body.sandbox.as_ref().map_or(Ok(()), |asked| self.deps().policy.check(asked))
     }
 
     pub(crate) fn deps(&self) -> &Arc<Deps> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ostler_core::call::CallOutcome;
 use ostler_core::ids::{EventId, IncarnationId, SessionId};
-use ostler_sandbox::{AttachError, CallError, CallRequest, Connection, SandboxSpec, Sandboxes};
+pub use ostler_sandbox::SandboxSpec;
+use ostler_sandbox::{AttachError, CallError, CallRequest, Connection, Sandboxes, Wishes};
 
 /// Why a surviving sandbox could not be reached.
 #[derive(Debug)]
@@ -20,14 +21,16 @@ pub enum AttachFailure {
 /// Starts, finds and ends sandboxes.
 #[async_trait]
 pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
-    /// Starts the sandbox's next life. Errors say what to do.
-    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String>;
+    /// Starts the sandbox's next life, ending an earlier one. Errors say what to do.
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String>;
     /// Reaches a life that may have survived the last server.
     async fn attach(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure>;
     /// Ends it; nothing of it runs any more when this returns. Its files stay.
     async fn stop(&self, session: &SessionId) -> Result<(), String>;
-    /// The sandboxes that live.
-    async fn living(&self) -> Result<Vec<SessionId>, String>;
+    /// The sandboxes that live, and what they use.
+    async fn living(&self) -> Result<Vec<Living>, String>;
+    /// Says that these are needed. What nobody has needed for long is ended; to be said every minute.
+    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String>;
     /// The sandboxes that live or have files.
     async fn list(&self) -> Result<Vec<SessionId>, String>;
     /// Ends it and deletes its files.
@@ -45,24 +48,39 @@ pub trait SandboxLink: Send + Sync + std::fmt::Debug {
     async fn acknowledge(&self, call: &EventId);
 }
 
+/// A sandbox that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// Its session.
+    pub session: SessionId,
+    /// How long it has lived, in milliseconds.
+    pub age_ms: u64,
+    /// Bytes of memory, if that is counted.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads, if they are counted.
+    pub processes: Option<u64>,
+    /// Processor time in milliseconds, if that is counted.
+    pub cpu_ms: Option<u64>,
+}
+
 /// Sandboxes of this machine.
 #[derive(Debug)]
 pub struct LocalSandboxes {
     sandboxes: Sandboxes,
-    spec: SandboxSpec,
+    wishes: Wishes,
 }
 
 impl LocalSandboxes {
-    /// Sandboxes that all have the same limits.
-    pub fn new(sandboxes: Sandboxes, spec: SandboxSpec) -> Self {
-        Self { sandboxes, spec }
+    /// Sandboxes of a spawner that is to do as the wishes say.
+    pub fn new(sandboxes: Sandboxes, wishes: Wishes) -> Self {
+        Self { sandboxes, wishes }
     }
 }
 
 #[async_trait]
 impl SandboxBackend for LocalSandboxes {
-    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
-        let connection = self.sandboxes.create(session, incarnation, &self.spec).await.map_err(|error| error.to_string())?;
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
+        let connection = self.sandboxes.create(session, incarnation, spec).await.map_err(|error| error.to_string())?;
         Ok(Arc::new(connection))
     }
 
@@ -78,8 +96,22 @@ impl SandboxBackend for LocalSandboxes {
         self.sandboxes.stop(session).await.map_err(|error| error.to_string())
     }
 
-    async fn living(&self) -> Result<Vec<SessionId>, String> {
-        self.sandboxes.list().await.map_err(|error| error.to_string())
+    async fn living(&self) -> Result<Vec<Living>, String> {
+        let living = self.sandboxes.living().await.map_err(|error| error.to_string())?;
+        Ok(living
+            .into_iter()
+            .map(|listed| Living {
+                session: listed.sandbox_id,
+                age_ms: listed.age_ms,
+                memory_bytes: listed.memory_bytes,
+                processes: listed.processes,
+                cpu_ms: listed.cpu_ms,
+            })
+            .collect())
+    }
+
+    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String> {
+        self.sandboxes.attend(needed, &self.wishes).await.map_err(|error| error.to_string())
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {

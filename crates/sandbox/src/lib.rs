@@ -24,5 +24,5 @@ pub use error::{AttachError, CallError, SandboxError};
 pub use server::connection::{CallRequest, Connection};
 pub use server::sandboxes::Sandboxes;
 pub use spawner::spawner_main;
-pub use spec::{IdMapping, Isolation, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes};
+pub use spec::{IdMapping, Isolation, IsolationFloor, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes};
 pub use tools::{BuiltinTool, builtin_tools};

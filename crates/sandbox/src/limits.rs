@@ -83,8 +83,6 @@ pub const FILE_TOOL_MEMORY: u64 = 2 << 30;
 pub const RESULT_CHARS: usize = 100_000;
 /// Bytes of a bash result that are shown: its tail.
 pub const BASH_PREVIEW_BYTES: usize = 96_000;
-/// Bytes of output that are kept in a call's file.
-pub const SPILL_BYTES: u64 = 16 << 20;
 /// Bytes of a call that is given to a supervisor that waits; longer ones get one of their own. Less
 /// than what a socket takes at once.
 pub const PASSED_JOB: usize = 64 << 10;

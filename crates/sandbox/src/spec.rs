@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub use ostler_core::resources::sandbox::IsolationFloor;
 use serde::{Deserialize, Serialize};
 
 /// How to use the sandboxes of one directory.
@@ -74,6 +75,14 @@ pub struct SandboxSpec {
     pub disk_bytes: u64,
     /// Files of the same, together.
     pub disk_inodes: u64,
+    /// Bytes of a command's output that are kept.
+    pub max_output_bytes: u64,
+    /// Milliseconds of the longest command.
+    pub max_command_ms: u64,
+    /// Milliseconds of the longest life; 0: no limit.
+    pub max_life_ms: u64,
+    /// The name of the image that is its system; none: the host's own.
+    pub image: Option<String>,
     /// What must hold; a sandbox that cannot have it is not started.
     pub required: Required,
 }
@@ -93,6 +102,10 @@ impl Default for SandboxSpec {
             shm_inodes: 4_096,
             disk_bytes: 2 << 30,
             disk_inodes: 131_072,
+            max_output_bytes: 16 << 20,
+            max_command_ms: crate::limits::BASH_TIMEOUT_MAX_MS,
+            max_life_ms: 0,
+            image: None,
             required: Required::default(),
         }
     }
@@ -117,12 +130,12 @@ pub struct Wishes {
     pub spec: SandboxSpec,
 }
 
-/// What an environment asks of the isolation, beyond what every sandbox has.
+/// What must hold of a sandbox, beyond what every one has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Required {
-    /// User ids of its own.
-    pub own_ids: bool,
+    /// The least isolation.
+    pub isolation: IsolationFloor,
     /// Limits of memory, processes, processor and disk that the kernel holds, not a watcher.
     pub hard_limits: bool,
 }

@@ -125,6 +125,7 @@ impl From<RuntimeError> for ApiError {
         match error {
             RuntimeError::Refused(refusal) => refusal.into(),
             RuntimeError::Store(error) => error.into(),
+            RuntimeError::Sandboxes(_) => Self::unavailable(error.to_string(), 5),
             RuntimeError::SessionFailed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", error.to_string()).retry(Retry::Never),
             RuntimeError::TimedOut => Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", error.to_string()).retry(Retry::Never),
             RuntimeError::Stopping => Self::unavailable(error.to_string(), 2),

@@ -56,6 +56,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A key, revoked or not. Needs a tenant or `System(Authentication)`.
     async fn api_key(&self, scope: &Scope, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError>;
 
+    /// Whether more than one workspace shares the server.
+    async fn has_several_workspaces(&self) -> Result<bool, StoreError>;
+
     /// Adds a key to the tenant's workspace. `Conflict` when the id is taken.
     async fn add_api_key(&self, scope: &Scope, key: NewApiKey) -> Result<(), StoreError>;
 

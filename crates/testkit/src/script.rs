@@ -5,6 +5,7 @@
 //! TOOL <name> <json>         a call; neighbouring ones belong to one answer and end it
 //! THINK <text>               a thinking block
 //! GATE <name>                wait here until the test opens the gate
+//! HOLD <name>                the same behind a call, in its answer
 //! SLEEP <seconds>            wait before the answer's blocks
 //! DELAY <milliseconds>       pause between pieces
 //! CHUNK <chars>              size of a piece of text
@@ -78,7 +79,7 @@ impl Step {
         match word {
             "SAY" => self.items.push(Item::Say(unescaped())),
             "THINK" => self.items.push(Item::Think(unescaped())),
-            "GATE" => self.items.push(Item::Gate(argument.to_owned())),
+            "GATE" | "HOLD" => self.items.push(Item::Gate(argument.to_owned())),
             "TOOL" => {
                 let (name, input) = argument.split_once(char::is_whitespace).unwrap_or((argument, "{}"));
                 self.items.push(Item::Tool { name: name.to_owned(), input: input.trim().to_owned() });
@@ -123,7 +124,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Step>> {
             }
             _ => {}
         }
-        if word != "TOOL" && open.as_ref().is_some_and(Step::has_tools) {
+        if !["TOOL", "HOLD"].contains(&word) && open.as_ref().is_some_and(Step::has_tools) {
             steps.extend(open.take());
         }
         open.get_or_insert_default().apply(word, argument);
@@ -132,8 +133,23 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Step>> {
     found.then_some(steps)
 }
 
-const WORDS: [&str; 14] =
-    ["SAY", "TOOL", "THINK", "GATE", "SLEEP", "DELAY", "CHUNK", "FAIL", "STOP", "USAGE", "DISCONNECT", "ERROR_EVENT", "STEP", "NONCE"];
+const WORDS: [&str; 15] = [
+    "SAY",
+    "TOOL",
+    "THINK",
+    "GATE",
+    "HOLD",
+    "SLEEP",
+    "DELAY",
+    "CHUNK",
+    "FAIL",
+    "STOP",
+    "USAGE",
+    "DISCONNECT",
+    "ERROR_EVENT",
+    "STEP",
+    "NONCE",
+];
 
 fn directive(line: &str) -> Option<(&'static str, &str)> {
     let line = line.trim_start_matches([' ', '\t', '>', '*', '-']).trim_end();
@@ -197,9 +213,9 @@ mod tests {
 
     #[test]
     fn calls_end_a_step_and_neighbours_share_one() {
-        let script = "SAY a\nTOOL bash {\"command\": \"ls\"}\nTOOL read\nSAY b\nSTEP\n  > SAY c\\nd\n---\nSAY e";
+        let script = "SAY a\nTOOL bash {\"command\": \"ls\"}\nHOLD g\nTOOL read\nSAY b\nSTEP\n  > SAY c\\nd\n---\nSAY e";
         let expected = vec![
-            vec![say("a"), tool("bash", "{\"command\": \"ls\"}"), tool("read", "{}")],
+            vec![say("a"), tool("bash", "{\"command\": \"ls\"}"), Item::Gate("g".into()), tool("read", "{}")],
             vec![say("b")],
             vec![say("c\nd")],
             vec![say("e")],

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
+use super::sandbox::SandboxSettings;
 use super::tools::is_public_hostname;
 use crate::error::{Refusal, check_chars, check_count};
 use crate::limits;
@@ -27,6 +28,10 @@ pub struct EnvironmentCreateParams {
     /// Who may use it; kept, not interpreted.
     #[serde(default)]
     pub scope: Option<EnvironmentScope>,
+    /// Isolation, limits and system of its sandboxes. An extension.
+    #[serde(default, deserialize_with = "patch::object")]
+    #[schema(value_type = Option<SandboxSettings>)]
+    pub sandbox: Option<SandboxSettings>,
 }
 
 /// `POST /v1/environments/{id}`: absent fields stay.
@@ -49,6 +54,10 @@ pub struct EnvironmentUpdateParams {
     /// Who may use it.
     #[serde(default)]
     pub scope: Option<EnvironmentScope>,
+    /// Replaces isolation, limits and system of its sandboxes; null clears. An extension.
+    #[serde(default, deserialize_with = "patch::object_or_null")]
+    #[schema(value_type = Option<SandboxSettings>)]
+    pub sandbox: Option<Option<SandboxSettings>>,
 }
 
 /// Who may use an environment.
@@ -197,6 +206,9 @@ pub struct EnvironmentBody {
     pub name: String,
     /// Who may use it.
     pub scope: EnvironmentScope,
+    /// Isolation, limits and system of its sandboxes, if something is asked for. An extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxSettings>,
 }
 
 impl EnvironmentBody {
@@ -212,6 +224,7 @@ impl EnvironmentBody {
             metadata: params.metadata.unwrap_or_default(),
             name: params.name,
             scope: params.scope.unwrap_or(EnvironmentScope::Organization),
+            sandbox: params.sandbox,
         };
         body.check()?;
         Ok(body)
@@ -234,6 +247,9 @@ impl EnvironmentBody {
         }
         if let Some(scope) = params.scope {
             next.scope = scope;
+        }
+        if let Some(sandbox) = params.sandbox {
+            next.sandbox = sandbox;
         }
         next.check()?;
         Ok(next)
@@ -264,6 +280,7 @@ impl EnvironmentBody {
         }
         check_chars("name", &self.name, limits::NAME_CHARS)?;
         check_chars("description", self.description.as_deref().unwrap_or_default(), limits::DESCRIPTION_CHARS)?;
+        self.sandbox.as_ref().map_or(Ok(()), SandboxSettings::check)?;
         metadata::check(&self.metadata)
     }
 }

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod environment;
 pub mod metadata;
 pub mod patch;
+pub mod sandbox;
 pub mod schema;
 pub mod session;
 pub mod tools;

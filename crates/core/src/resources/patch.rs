@@ -15,6 +15,15 @@ where
     fields.map(|fields| T::deserialize(Value::Object(fields)).map_err(D::Error::custom)).transpose()
 }
 
+/// The same on `Option<Option<T>>`: absent is `None`, null is `Some(None)`.
+pub fn object_or_null<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    object(deserializer).map(Some)
+}
+
 /// For `#[serde(default, deserialize_with = "patch::field")]` on `Option<Option<T>>`: absent is
 /// `None`, null is `Some(None)`.
 pub fn field<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>

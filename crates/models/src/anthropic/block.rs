@@ -155,6 +155,9 @@ impl Block {
             Shape::ToolCall | Shape::Other => PreviewKind::Other,
         };
         events(ModelEvent::BlockStarted { event_id: self.event_id.clone(), kind, index: self.index });
+        if self.shape == Shape::ToolCall {
+            events(ModelEvent::CallNamed { name: text_of(&self.start, "name").to_owned() });
+        }
     }
 }
 

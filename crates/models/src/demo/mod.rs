@@ -51,6 +51,7 @@ impl DemoModel {
                 }
                 Part::Call { name, input } => {
                     events(ModelEvent::BlockStarted { event_id: event_id.clone(), kind: PreviewKind::Other, index });
+                    events(ModelEvent::CallNamed { name: name.clone() });
                     let id = format!("toolu_demo_{:016x}", ids.next_u64());
                     let raw = json!({"type": "tool_use", "id": id, "name": name, "input": input});
                     (BlockKind::ToolCall { id, name, input, complete: true }, raw)

@@ -231,6 +231,7 @@ impl Answer {
         calls.read(entry, || begun.insert(EventId::mint(ids)).clone());
         if let Some(event_id) = begun {
             self.announce(&event_id, PreviewKind::Other, events);
+            events(ModelEvent::CallNamed { name: entry["function"]["name"].as_str().unwrap_or_default().to_owned() });
         }
         if self.calls.len() > BLOCKS_PER_ANSWER { Err(nonsense("it has too many calls")) } else { Ok(()) }
     }

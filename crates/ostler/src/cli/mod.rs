@@ -2,6 +2,7 @@
 
 mod documents;
 mod parse;
+mod sandboxes;
 mod sessions;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap_complete::ArgValueCompleter;
 
 pub(crate) use documents::{AgentFields, AgentsCommand, EnvironmentsCommand, ModelsCommand, Named};
 pub(crate) use parse::{is_typed, parse};
+pub(crate) use sandboxes::SandboxesCommand;
 pub(crate) use sessions::{ConfirmArgs, CreateArgs, EventsCommand, InterruptArgs, SendArgs, SessionsCommand, SessionsListArgs, TailArgs};
 
 use crate::commands::complete;
@@ -67,6 +69,11 @@ pub(crate) enum Command {
     Models {
         #[command(subcommand)]
         command: ModelsCommand,
+    },
+    /// Show the sandboxes that live, and end one.
+    Sandboxes {
+        #[command(subcommand)]
+        command: SandboxesCommand,
     },
     /// Check this machine and these settings, and say how to mend what will not work.
     ///

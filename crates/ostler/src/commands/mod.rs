@@ -10,6 +10,7 @@ pub(crate) mod input;
 mod models;
 pub(crate) mod money;
 mod output;
+mod sandboxes;
 mod sessions;
 mod tail;
 mod talk;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::cli::{AgentsCommand, EnvironmentsCommand, EventsCommand, ModelsCommand, ServerArgs, SessionsCommand};
+use crate::cli::{AgentsCommand, EnvironmentsCommand, EventsCommand, ModelsCommand, SandboxesCommand, ServerArgs, SessionsCommand};
 use crate::client::{Client, Kind, Request, Target, Usage};
 use crate::logging;
 use output::Output;
@@ -67,6 +68,11 @@ pub(crate) fn agents(command: AgentsCommand) -> anyhow::Result<ExitCode> {
 /// `ostler environments`.
 pub(crate) fn environments(command: EnvironmentsCommand) -> anyhow::Result<ExitCode> {
     perform(environments::run(command))
+}
+
+/// `ostler sandboxes`.
+pub(crate) fn sandboxes(command: SandboxesCommand) -> anyhow::Result<ExitCode> {
+    perform(sandboxes::run(command))
 }
 
 /// `ostler sessions`.

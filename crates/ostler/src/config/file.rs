@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use ostler_sandbox::IsolationFloor;
 use serde::Deserialize;
 
 /// What the file says; everything may be left out.
@@ -88,7 +89,29 @@ pub(super) struct Sandbox {
     pub(super) memory_mib: Option<u64>,
     pub(super) processes: Option<u64>,
     pub(super) cpu_percent: Option<u64>,
+    pub(super) disk_mib: Option<u64>,
+    pub(super) files: Option<u64>,
     pub(super) idle_seconds: Option<u64>,
+    pub(super) spares: Option<u32>,
+    pub(super) orphan_seconds: Option<u64>,
+    pub(super) isolation: Option<IsolationFloor>,
+    pub(super) hard_limits: Option<bool>,
+    pub(super) most: Most,
+}
+
+/// The most that an environment may ask.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Most {
+    pub(super) memory_mib: Option<u64>,
+    pub(super) processes: Option<u64>,
+    pub(super) cpu_percent: Option<u64>,
+    pub(super) disk_mib: Option<u64>,
+    pub(super) files: Option<u64>,
+    pub(super) open_files: Option<u64>,
+    pub(super) output_kib: Option<u64>,
+    pub(super) command_seconds: Option<u64>,
+    pub(super) life_seconds: Option<u64>,
 }
 
 /// The file that is read when none is named.

@@ -3,6 +3,7 @@
 
 mod file;
 mod providers;
+mod sandbox;
 mod settings;
 mod shown;
 

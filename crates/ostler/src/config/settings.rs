@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use ostler_core::cost::Price;
-use ostler_sandbox::SandboxSpec;
 
 use super::file;
 use super::providers::{self, Provider};
+use super::sandbox::{self, Sandbox};
 use super::shown::{Origins, Shown};
 use crate::cli::{CommonArgs, is_typed};
 
@@ -30,12 +29,7 @@ pub(crate) struct Settings {
     /// Prices that count more than the built-in ones.
     pub(crate) prices: BTreeMap<String, Price>,
     pub(crate) bootstrap_key: Option<String>,
-    pub(crate) uid_first: u32,
-    pub(crate) uid_count: u32,
-    /// What each sandbox may use.
-    pub(crate) sandbox: SandboxSpec,
-    /// How long one without work lives on; `None`: as long as its session.
-    pub(crate) sandbox_idle: Option<Duration>,
+    pub(crate) sandbox: Sandbox,
     /// Each of them for people, with its origin.
     pub(crate) shown: Vec<Shown>,
 }
@@ -51,10 +45,6 @@ pub(crate) struct Flags {
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 const DEFAULT_MODEL: &str = "claude-sonnet-5";
-/// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
-const DEFAULT_UID_FIRST: u32 = 2_000_000_000;
-const DEFAULT_UID_COUNT: u32 = 65_536 * 2_048;
-
 impl Settings {
     /// Reads file and environment; `env` looks a variable up.
     pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
@@ -108,13 +98,7 @@ impl Settings {
             origins.note(&format!("prices.{id:?}"), &"(set)", None, true);
         }
         let prices = providers::prices(file.prices)?;
-        let (uid_first, uid_count) =
-            (file.sandbox.uid_first.unwrap_or(DEFAULT_UID_FIRST), file.sandbox.uid_count.unwrap_or(DEFAULT_UID_COUNT));
-        origins.note("sandbox.uid_first", &uid_first, None, file.sandbox.uid_first.is_some());
-        origins.note("sandbox.uid_count", &uid_count, None, file.sandbox.uid_count.is_some());
-        let sandbox = sandbox(&file.sandbox, &mut origins)?;
-        let idle = file.sandbox.idle_seconds.unwrap_or(ostler_runtime::limits::SANDBOX_IDLE.as_secs());
-        origins.note("sandbox.idle_seconds", &idle, None, file.sandbox.idle_seconds.is_some());
+        let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
         Ok(Self {
             data_dir,
             listen,
@@ -126,10 +110,7 @@ impl Settings {
             routes,
             prices,
             bootstrap_key,
-            uid_first,
-            uid_count,
             sandbox,
-            sandbox_idle: (idle > 0).then(|| Duration::from_secs(idle)),
             shown: origins.shown,
         })
     }
@@ -152,25 +133,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// The limits of sandboxes.
-fn sandbox(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Result<SandboxSpec> {
-    // Less would end what runs in it before it has done anything.
-    const LEAST_MEMORY_MIB: u64 = 64;
-    let mut spec = SandboxSpec::default();
-    for (name, said, least, of_spec, unit) in [
-        ("memory_mib", file.memory_mib, LEAST_MEMORY_MIB, &mut spec.max_memory_bytes, 1 << 20),
-        ("processes", file.processes, ostler_sandbox::limits::LEAST_PROCESSES, &mut spec.max_processes, 1),
-        ("cpu_percent", file.cpu_percent, 0, &mut spec.max_cpu_percent, 1),
-    ] {
-        if let Some(said) = said {
-            anyhow::ensure!(said >= least && said <= u64::from(u32::MAX), "[sandbox] {name} must be at least {least}");
-            *of_spec = said * unit;
-        }
-        origins.note(&format!("sandbox.{name}"), &(*of_spec / unit), None, said.is_some());
-    }
-    Ok(spec)
 }
 
 #[cfg(test)]
@@ -210,7 +172,7 @@ mod tests {
         assert_eq!((set.routes.len(), set.prices.len()), (1, 1));
         assert_eq!(set.listen.to_string(), "127.0.0.1:8787");
         assert_eq!(set.data_dir, PathBuf::from("/var/lib/ostler"));
-        assert_eq!(set.uid_count, DEFAULT_UID_COUNT);
+        assert_eq!(set.sandbox.uids, super::sandbox::DEFAULT_UIDS);
     }
 
     #[test]
@@ -258,19 +220,6 @@ mod tests {
         let shown = settings(file, &[], Flags::default()).unwrap().shown;
         let url = &shown.iter().find(|shown| shown.name == "providers.a.base_url").unwrap().value;
         assert_eq!(url, "https://[redacted]@gw/v1?[redacted]");
-    }
-
-    #[test]
-    fn limits_of_sandboxes_are_taken_from_the_file_and_must_make_sense() {
-        let of = |text: &str| settings(&format!("[sandbox]\n{text}\n"), &[], Flags::default()).map(|set| set.sandbox);
-        let spec = of("memory_mib = 512\nprocesses = 100\ncpu_percent = 150").unwrap();
-        assert_eq!((spec.max_memory_bytes, spec.max_processes, spec.max_cpu_percent), (512 << 20, 100, 150));
-        assert_eq!(of("").unwrap(), SandboxSpec::default());
-        assert!(of("memory_mib = 1").unwrap_err().to_string().contains("at least 64"));
-        assert!(of("processes = 0").is_err());
-        let idle = |text: &str| settings(&format!("[sandbox]\n{text}\n"), &[], Flags::default()).unwrap().sandbox_idle;
-        assert_eq!((idle("idle_seconds = 5"), idle("idle_seconds = 0")), (Some(Duration::from_secs(5)), None));
-        assert_eq!(idle(""), Some(ostler_runtime::limits::SANDBOX_IDLE));
     }
 
     #[test]

@@ -95,7 +95,7 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
         asked.cancel();
     });
     let (seen, found) = settings::look(&args.serve);
-    let block = found.as_ref().map_or_else(UidBlock::default, |settings| UidBlock { first: settings.uid_first, count: settings.uid_count });
+    let block = found.as_ref().map_or_else(UidBlock::default, |settings| settings.sandbox.uids);
     let trial = tokio::spawn(sandbox::look(block, stop.clone()));
     let others = async {
         tokio::join!(

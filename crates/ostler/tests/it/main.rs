@@ -18,6 +18,7 @@ mod doctor;
 mod failures;
 mod interrupts;
 mod lifetime;
+mod sandboxes;
 mod starting;
 mod streams;
 #[path = "../support/mod.rs"]

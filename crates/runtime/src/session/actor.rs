@@ -10,7 +10,7 @@ use ostler_core::call::CallEnd;
 use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
-use ostler_core::ids::{EffectId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
+use ostler_core::ids::{EffectId, EnvironmentId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::model::ToolSpec;
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{batch, json};
 use super::deps::Deps;
-use super::effects::{self, Dispatch, Link, Question};
+use super::effects::{self, Dispatch, Question};
 use super::load::Loaded;
+use super::place::{self, Ahead, Link, Whose};
 use super::request::{offered, plan, request};
 use crate::error::RuntimeError;
 use crate::fault::{self, Point};
@@ -78,6 +79,7 @@ pub(crate) struct Actor {
     id: SessionId,
     organization: OrganizationId,
     workspace: WorkspaceId,
+    environment: EnvironmentId,
     hub: Arc<Hub>,
     state: State,
     /// The tools of the agent, and what the configuration offers for its model.
@@ -108,6 +110,7 @@ impl Actor {
             id: loaded.row.id,
             organization: loaded.row.organization,
             workspace: loaded.row.workspace,
+            environment: loaded.row.environment_id,
             offered,
             plan,
             hub,
@@ -149,6 +152,9 @@ impl Actor {
             return exit;
         }
         loop {
+            if self.is_idle() {
+                place::drop_ahead(&self.deps, &self.id, &self.link);
+            }
             let asleep = self.is_idle().then(|| tokio::time::sleep(self.deps.rest.awake));
             let stopping = self.deps.stopping.clone();
             let next = tokio::select! {
@@ -167,6 +173,10 @@ impl Actor {
         }
     }
 
+    fn whose(&self) -> Whose {
+        Whose { session: self.id.clone(), workspace: self.workspace.clone(), environment: self.environment.clone() }
+    }
+
     fn asleep(&self) -> Exit {
         Exit::Asleep { leaves_sandbox: self.state.sandbox.is_some() }
     }
@@ -177,12 +187,12 @@ impl Actor {
 
     async fn command(&mut self, message: Message) -> Result<(), Exit> {
         let recovers = matches!(message.input, Input::Retry { .. });
-        let parked = self.state.sandbox.clone().filter(|_| matches!(message.input, Input::Park));
+        let is_park = matches!(message.input, Input::Park);
+        let parked = self.state.sandbox.clone();
         let taken = self.take(&message.input).await;
-        if let (Some(incarnation), Ok(Step { records, .. })) = (parked, &taken)
-            && !records.is_empty()
-        {
-            self.park(&incarnation).await;
+        // One that no record names was started ahead by a server that died.
+        if is_park && taken.is_ok() && self.state.sandbox.is_none() && self.is_idle() {
+            self.park(parked.as_ref()).await;
         }
         fault::point(Point::BeforeReply);
         let (answer, step, next) = match taken {
@@ -336,6 +346,11 @@ impl Actor {
                     session: self.id.clone(),
                     request: request(&self.state.agent, &self.offered, &self.context, ask),
                     cancel,
+                    ahead: self.state.sandbox.is_none().then(|| Ahead {
+                        deps: Arc::clone(&self.deps),
+                        whose: self.whose(),
+                        link: self.link.clone(),
+                    }),
                 };
                 effects::call_model(&self.deps, &self.hub, question, results);
             }
@@ -347,7 +362,7 @@ impl Actor {
             Effect::SetTimer { timer, until } => effects::set_timer(&self.deps, timer, until, results),
             Effect::StartSandbox => {
                 if !std::mem::replace(&mut self.starting, true) {
-                    effects::start_sandbox(&self.deps, &self.id, &self.link, results);
+                    place::start_sandbox(&self.deps, self.whose(), &self.link, results);
                 }
             }
             Effect::RunCall { call, incarnation } => {
@@ -368,15 +383,17 @@ impl Actor {
     /// A sandbox that came too late, after the session was archived or set aside, is not left alone.
     async fn keep_or_end(&mut self, incarnation: &IncarnationId) {
         if self.state.sandbox.as_ref() != Some(incarnation) {
-            effects::forget(&self.link, incarnation).await;
+            place::forget(&self.link, incarnation).await;
             self.end_sandbox();
         }
     }
 
     /// Ends the sandbox before anything else is done, so that no later life can be meant. One that does
     /// not end now is ended before the next begins.
-    async fn park(&self, incarnation: &IncarnationId) {
-        effects::forget(&self.link, incarnation).await;
+    async fn park(&self, incarnation: Option<&IncarnationId>) {
+        if let Some(incarnation) = incarnation {
+            place::forget(&self.link, incarnation).await;
+        }
         match tokio::time::timeout(limits::PARK, self.deps.sandboxes.stop(&self.id)).await {
             Ok(Ok(())) => tracing::info!(session = %self.id, "parked its sandbox"),
             Ok(Err(why)) => tracing::error!(session = %self.id, %why, "a sandbox without work cannot be ended"),

@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
 use crate::parking::Rest;
+use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
+use crate::turns::Turns;
 
 /// Shared by all sessions of a node.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) struct Deps {
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,
     pub(crate) rest: Rest,
+    /// What sandboxes get.
+    pub(crate) policy: SandboxPolicy,
+    /// Who may start a sandbox now.
+    pub(crate) starts: Turns,
     /// Workspaces whose budget refused somebody.
     pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.

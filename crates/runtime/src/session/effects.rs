@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId, WorkspaceId};
 use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest};
+use ostler_core::resources::tools::AVAILABLE_TOOLS;
 use ostler_core::session::calls::Call;
 use ostler_core::session::plan::TargetName;
 use ostler_core::session::step::Input;
@@ -16,10 +17,11 @@ use ostler_core::time::Timestamp;
 use ostler_models::{Asker, ModelEvent, PreviewKind as ModelPreview, retry};
 use ostler_sandbox::{CallError, CallRequest};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::deps::Deps;
+use super::place::{Ahead, Link, forget, reach, stop};
 use crate::fault::{self, Point};
 use crate::limits;
 use crate::sandbox::{AttachFailure, SandboxLink};
@@ -28,12 +30,8 @@ use crate::subscribe::{Hub, PreviewKind};
 /// What a task tells its session.
 pub(crate) type Results = mpsc::Sender<Input>;
 
-/// The way to the session's sandbox, once there is one. Held while it is looked for, so that it is
-/// looked for once.
-pub(crate) type Link = Arc<Mutex<Option<(IncarnationId, Arc<dyn SandboxLink>)>>>;
-
 /// Runs a task whose one message reaches the session even if the task dies.
-fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = Input> + Send + 'static) {
+pub(super) fn supervised(results: Results, if_it_dies: Input, task: impl Future<Output = Input> + Send + 'static) {
     tokio::spawn(async move {
         // Nothing of a task that died is used afterwards.
         let input = AssertUnwindSafe(task).catch_unwind().await.unwrap_or_else(|_| {
@@ -57,15 +55,17 @@ pub(crate) struct Question {
     pub(crate) request: ModelRequest,
     /// Fires when it is to be given up.
     pub(crate) cancel: CancellationToken,
+    /// What a call will need that is still being said; nothing where it is there.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 /// Asks the model; previews go to the hub.
 pub(crate) fn call_model(deps: &Arc<Deps>, hub: &Arc<Hub>, question: Question, results: Results) {
     let (deps, hub) = (Arc::clone(deps), Arc::clone(hub));
-    let Question { effect, attempt, target, workspace, session, request, cancel } = question;
+    let Question { effect, attempt, target, workspace, session, request, cancel, ahead } = question;
     let lost = Input::ModelFailed { effect: effect.clone(), error: lost_model(), delay_ms: retry::delay_ms(attempt, None, 0) };
     supervised(results, lost, async move {
-        let mut voice = Voice { hub: Arc::clone(&hub), message: None };
+        let mut voice = Voice { hub: Arc::clone(&hub), message: None, ahead };
         let mut preview = move |event: ModelEvent| voice.tell(event);
         let asker = Asker { workspace: &workspace, session: &session };
         let answer = deps.models.answer(&target, asker, request, deps.ambient.ids(), &mut preview, cancel).await;
@@ -86,6 +86,7 @@ struct Voice {
     hub: Arc<Hub>,
     /// The message being said, and the index of its last content block.
     message: Option<(EventId, usize)>,
+    ahead: Option<Ahead>,
 }
 
 impl Voice {
@@ -108,6 +109,13 @@ impl Voice {
             ModelEvent::TextDelta { text, .. } => {
                 if let Some((message, index)) = &self.message {
                     self.hub.preview_delta(message.clone(), *index, &text);
+                }
+            }
+            ModelEvent::CallNamed { name } => {
+                if AVAILABLE_TOOLS.contains(&name.as_str())
+                    && let Some(ahead) = self.ahead.take()
+                {
+                    ahead.start();
                 }
             }
             ModelEvent::Progress => {}
@@ -137,27 +145,6 @@ pub(crate) fn set_timer(deps: &Arc<Deps>, timer: EffectId, until: Timestamp, res
     });
 }
 
-/// Starts the sandbox's next life.
-pub(crate) fn start_sandbox(deps: &Arc<Deps>, session: &SessionId, link: &Link, results: Results) {
-    let (deps, session, link) = (Arc::clone(deps), session.clone(), Arc::clone(link));
-    let died = Input::SandboxFailed { message: "starting it failed inside the server; see its log".into() };
-    supervised(results, died, async move {
-        let incarnation = IncarnationId::mint(&mut deps.ambient.ids());
-        let mut link = link.lock().await;
-        let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&session, &incarnation)).await;
-        match started {
-            Ok(Ok(alive)) => {
-                *link = Some((incarnation.clone(), alive));
-                Input::SandboxStarted { incarnation }
-            }
-            Ok(Err(message)) => Input::SandboxFailed { message },
-            Err(_) => Input::SandboxFailed {
-                message: format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs()),
-            },
-        }
-    });
-}
-
 /// A call, and what is known of its past.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
@@ -171,7 +158,7 @@ pub(crate) struct Dispatch {
 
 /// Gives a call to the sandbox, or waits for it there, and brings its result.
 pub(crate) fn run_call(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: Dispatch, results: Results) {
-    let (deps, session, link) = (Arc::clone(deps), session.clone(), Arc::clone(link));
+    let (deps, session, link) = (Arc::clone(deps), session.clone(), link.clone());
     let died = Input::CallLost { call: dispatch.call.id.clone(), incarnation: dispatch.incarnation.clone() };
     supervised(results, died, async move { perform(&deps, &session, &link, dispatch).await });
 }
@@ -243,53 +230,14 @@ async fn run_or_cancel(
     tokio::time::timeout(limits::CANCEL_GRACE, run).await.ok()
 }
 
-/// The living sandbox: the known way to it, or a new one to a life that survived the last server.
-async fn reach(deps: &Deps, session: &SessionId, link: &Link, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, AttachFailure> {
-    let mut known = link.lock().await;
-    if let Some((life, alive)) = known.as_ref()
-        && life == incarnation
-    {
-        return Ok(Arc::clone(alive));
-    }
-    let mut tries = 0;
-    let alive = loop {
-        match deps.sandboxes.attach(session, incarnation).await {
-            Ok(alive) => break alive,
-            Err(AttachFailure::Unreachable(why)) if tries < limits::ATTACH_TRIES => {
-                tries += 1;
-                tracing::warn!(%session, %why, tries, "a sandbox does not answer; trying again");
-                tokio::time::sleep(limits::ATTACH_PAUSE).await;
-            }
-            Err(failure) => return Err(failure),
-        }
-    };
-    *known = Some((incarnation.clone(), Arc::clone(&alive)));
-    Ok(alive)
-}
-
-/// The way to a life that is over, or of no use.
-pub(crate) async fn forget(link: &Link, incarnation: &IncarnationId) {
-    let mut known = link.lock().await;
-    if known.as_ref().is_some_and(|(life, _)| life == incarnation) {
-        *known = None;
-    }
-}
-
-async fn stop(deps: &Deps, session: &SessionId) {
-    if let Err(why) = deps.sandboxes.stop(session).await {
-        tracing::error!(%session, %why, "a sandbox cannot be ended");
-    }
-}
-
 /// Tells the sandbox that results are in the journal.
 pub(crate) fn acknowledge(link: &Link, calls: Vec<EventId>) {
     if calls.is_empty() {
         return;
     }
-    let link = Arc::clone(link);
+    let link = link.clone();
     tokio::spawn(async move {
-        let known = link.lock().await.as_ref().map(|(_, alive)| Arc::clone(alive));
-        if let Some(alive) = known {
+        if let Some(alive) = link.known().await {
             for call in calls {
                 alive.acknowledge(&call).await;
             }

@@ -5,4 +5,5 @@ pub(crate) mod batch;
 pub(crate) mod deps;
 pub(crate) mod effects;
 pub(crate) mod load;
+pub(crate) mod place;
 pub(crate) mod request;

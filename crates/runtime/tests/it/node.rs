@@ -1,6 +1,7 @@
 //! A node for tests: started, stopped and started again on the same data.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -17,11 +18,12 @@ use ostler_models::{
 };
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::parking::Rest;
+use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::recovery::{LastEnd, recover};
 use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
-use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
+use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
-use ostler_sandbox::{CallError, CallRequest};
+use ostler_sandbox::{CallError, CallRequest, SandboxSpec};
 use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
@@ -33,6 +35,8 @@ pub(crate) struct Sandboxes {
     lives: Mutex<HashMap<SessionId, (IncarnationId, Arc<Life>)>>,
     pub(crate) ran: Mutex<Vec<String>>,
     pub(crate) removed: Mutex<HashSet<SessionId>>,
+    pub(crate) needed: Mutex<Vec<SessionId>>,
+    pub(crate) created: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +56,9 @@ struct Link {
 
 #[async_trait]
 impl SandboxBackend for Shared {
-    async fn create(&self, session: &SessionId, incarnation: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
+    async fn create(&self, session: &SessionId, incarnation: &IncarnationId, _: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
         let life = Arc::new(Life::default());
+        self.0.created.fetch_add(1, Ordering::Relaxed);
         self.0.lives.lock().unwrap().insert(session.clone(), (incarnation.clone(), Arc::clone(&life)));
         Ok(Arc::new(Link { life, sandboxes: Arc::clone(&self.0) }))
     }
@@ -70,8 +75,14 @@ impl SandboxBackend for Shared {
         Ok(())
     }
 
-    async fn living(&self) -> Result<Vec<SessionId>, String> {
-        self.list().await
+    async fn living(&self) -> Result<Vec<Living>, String> {
+        let living = |session| Living { session, age_ms: 1, memory_bytes: None, processes: None, cpu_ms: None };
+        Ok(self.list().await?.into_iter().map(living).collect())
+    }
+
+    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String> {
+        *self.0.needed.lock().unwrap() = needed;
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {
@@ -127,6 +138,16 @@ impl Sandboxes {
         for (_, life) in self.lives.lock().unwrap().values() {
             life.settle(|_| true, &CallOutcome::text("ran hold", false, CallEnd::Finished));
         }
+    }
+
+    /// Waits until a sandbox lives.
+    pub(crate) async fn lives(&self) {
+        let lives = async {
+            while self.lives.lock().unwrap().is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), lives).await.expect("no sandbox lives");
     }
 
     /// Waits until no sandbox lives.
@@ -195,6 +216,7 @@ impl Node {
         let (store, router) = open(self.dir.path(), &self.model, &self.sandboxes, last, self.rest).await;
         (self.store, self.router) = (store, router);
         recover(self.router.clone()).await.unwrap();
+        self.router.reconcile_sandboxes().await.unwrap();
     }
 
     pub(crate) async fn store_row(&self, session: &SessionId) -> SessionRow {
@@ -291,6 +313,7 @@ async fn open(
         max_output_tokens: 1_000,
         last,
         rest,
+        policy: SandboxPolicy::default(),
     });
     tokio::spawn(router.clone().watch_budgets());
     (store, router)

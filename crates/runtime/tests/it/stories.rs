@@ -338,3 +338,45 @@ async fn sandboxes_that_no_session_needs_are_ended_at_the_next_start() {
     node.restart().await;
     assert!(node.sandboxes.removed.lock().unwrap().contains(&session));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_starts_while_the_model_still_says_what_it_is_for() {
+    let node = Node::start().await;
+    let (_, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}\nHOLD g").await;
+    node.sandboxes.lives().await;
+    assert!(node.sandboxes.ran.lock().unwrap().is_empty());
+    node.model.open("g");
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["one"]);
+    assert_eq!(node.sandboxes.created.load(std::sync::atomic::Ordering::Relaxed), 1, "the call has the one that was there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_was_started_for_nothing_is_ended() {
+    let node = Node::start().await;
+    let session =
+        node.session(json!([{"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}])).await;
+    let mut tail = node.follow(&session, StartAt::Now).await;
+    node.say(&session, "TOOL bash {\"command\":\"one\"}\nHOLD g").await;
+    node.sandboxes.lives().await;
+    node.model.open("g");
+    assert_eq!(tail.idle().await, "requires_action");
+    node.sandboxes.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sandboxes_of_sessions_that_are_there_are_said_to_be_needed() {
+    let node = Node::start().await;
+    let (session, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}").await;
+    tail.idle().await;
+    let done = node.router.reconcile_sandboxes().await.unwrap();
+    assert_eq!((done.needed, done.ended), (1, 0));
+    assert_eq!(*node.sandboxes.needed.lock().unwrap(), std::slice::from_ref(&session));
+    let seen = node.router.sandboxes(&node.scope).await.unwrap();
+    assert_eq!(seen.iter().map(|living| &living.session).collect::<Vec<_>>(), [&session]);
+    node.router.kill_sandbox(&node.scope, &session).await.unwrap();
+    assert!(node.router.sandboxes(&node.scope).await.unwrap().is_empty());
+    node.say(&session, "TOOL bash {\"command\":\"two\"}").await;
+    tail.idle().await;
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["one", "two"]);
+}

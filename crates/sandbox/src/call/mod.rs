@@ -34,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) tool: String,
     pub(crate) input: Value,
     pub(crate) timeout_ms: u64,
+    /// Bytes of its output that are kept.
+    pub(crate) keep_bytes: u64,
     /// What the model is to be told besides.
     pub(crate) notice: Option<String>,
 }
@@ -54,11 +56,12 @@ pub(crate) enum Told {
 impl Job {
     pub(crate) fn new(call: EventId, tool: &str, input: Value, timeout_ms: Option<u64>, spec: &SandboxSpec) -> Self {
         let timeout_ms = match (tool, timeout_ms) {
-            (tools::BASH, Some(asked)) => asked.clamp(1, limits::BASH_TIMEOUT_MAX_MS),
-            (tools::BASH, None) => spec.bash_timeout_default_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS),
+            (tools::BASH, Some(asked)) => asked,
+            (tools::BASH, None) => spec.bash_timeout_default_ms,
             _ => limits::FILE_TOOL_TIMEOUT_MS,
         };
-        Self { call, tool: tool.to_owned(), input, timeout_ms, notice: None }
+        let timeout_ms = timeout_ms.clamp(1, spec.max_command_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS));
+        Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: spec.max_output_bytes, notice: None }
     }
 
     /// Says it to a waiting supervisor, whole or not at all. False where it has no place in a socket's

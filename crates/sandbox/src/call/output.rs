@@ -19,6 +19,8 @@ pub(super) fn clean(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub(super) struct Output {
     file: Option<std::fs::File>,
+    /// Bytes that the file may have.
+    keep: u64,
     tail: Vec<u8>,
     total: u64,
 }
@@ -27,12 +29,12 @@ pub(super) struct Output {
 const TAIL: usize = limits::RESULT_CHARS * 4;
 
 impl Output {
-    pub(super) fn new(kept: &Kept, call: &EventId) -> Self {
-        Self { file: kept.call_file(call).ok(), tail: Vec::new(), total: 0 }
+    pub(super) fn new(kept: &Kept, call: &EventId, keep: u64) -> Self {
+        Self { file: kept.call_file(call).ok(), keep, tail: Vec::new(), total: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let room = usize::try_from(limits::SPILL_BYTES.saturating_sub(self.total)).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.keep.saturating_sub(self.total)).unwrap_or(usize::MAX);
         let fits = &bytes[..bytes.len().min(room)];
         if self.file.as_mut().is_some_and(|file| file.write_all(fits).is_err()) {
             self.file = None; // The disk is full; the end of the output is still shown.
@@ -60,11 +62,8 @@ impl Output {
             } else {
                 "the rest could not be stored".to_owned()
             };
-            let bound = if self.file.is_some() && self.total > limits::SPILL_BYTES {
-                format!(" (its first {} bytes)", limits::SPILL_BYTES)
-            } else {
-                String::new()
-            };
+            let bound =
+                if self.file.is_some() && self.total > self.keep { format!(" (its first {} bytes)", self.keep) } else { String::new() };
             text = format!("[output of {} bytes truncated to its end; {place}{bound}]\n{}", self.total, &text[cut..]);
         }
         match note {
@@ -110,13 +109,15 @@ fn shortened(kept: &Kept, call: &EventId, mut block: Value) -> Value {
 mod tests {
     use super::*;
 
+    const KEEP: u64 = 16 << 20;
+
     fn kept(dir: &tempfile::TempDir) -> Kept {
         Kept::in_directory(dir.path())
     }
 
     fn shown(dir: &tempfile::TempDir, parts: &[&[u8]], note: Option<&str>) -> String {
         let (kept, call) = (kept(dir), "sevt_1".parse().unwrap());
-        let mut output = Output::new(&kept, &call);
+        let mut output = Output::new(&kept, &call, KEEP);
         parts.iter().for_each(|part| output.push(part));
         output.finish(&kept, &call, note)
     }
@@ -150,7 +151,7 @@ mod tests {
         parts.push(b"the end");
         let text = shown(&dir, &parts, None);
         assert!(text.ends_with("the end"));
-        assert_eq!(std::fs::metadata(dir.path().join("calls/sevt_1")).unwrap().len(), limits::SPILL_BYTES);
+        assert_eq!(std::fs::metadata(dir.path().join("calls/sevt_1")).unwrap().len(), KEEP);
     }
 
     #[test]

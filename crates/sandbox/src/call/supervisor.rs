@@ -104,7 +104,7 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
     let watch = kept.disk.map(Watch::new);
     match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared, watch)) {
         Ok(mut supervisor) => {
-            let mut output = Output::new(kept, &job.call);
+            let mut output = Output::new(kept, &job.call, job.keep_bytes);
             let killed_before = kept.meters.killed_for_memory();
             let (end, note) = supervisor.attend(&mut output);
             let note = match kept.meters.killed_for_memory().saturating_sub(killed_before) {

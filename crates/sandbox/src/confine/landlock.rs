@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
 };
 
 use super::Trees;
@@ -44,8 +44,7 @@ pub(super) fn restrict(trees: &Trees) -> io::Result<bool> {
         let rights = read() | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
         ruleset = ruleset.add_rule(PathBeneath::new(path(place)?, rights)).map_err(io::Error::other)?;
     }
-    let held: [BorrowedFd<'_>; 4] =
-        [&trees.held.calls, &trees.held.uploads, &trees.held.results, &trees.held.transfers].map(AsFd::as_fd);
+    let held: [BorrowedFd<'_>; 4] = [&trees.held.calls, &trees.held.uploads, &trees.held.results, &trees.held.transfers].map(AsFd::as_fd);
     for place in held {
         ruleset = ruleset.add_rule(PathBeneath::new(place, write())).map_err(io::Error::other)?;
     }

@@ -57,7 +57,8 @@ impl Kept {
 
     /// Whether a call has its result.
     pub(crate) fn is_settled(&self, call: &EventId) -> bool {
-        nix::sys::stat::fstatat(&self.held.results, call.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_size > 0)
+        nix::sys::stat::fstatat(&self.held.results, call.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| stat.st_size > 0)
     }
 
     /// Drops the result of a call.

@@ -56,6 +56,8 @@ struct Init {
     /// The highest epoch of a server so far.
     epoch: u64,
     calls: Calls,
+    /// When it has lived as long as it may.
+    end: Option<Instant>,
 }
 
 /// Runs until told to stop, or killed. The kernel then ends everything else inside.
@@ -75,6 +77,7 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let disk = life.watches_disk.then_some(Disk { bytes: life.spec.disk_bytes, inodes: life.spec.disk_inodes });
     let kept = Kept { held: life.held, meters: life.meters, disk };
+    let longest = Some(life.spec.max_life_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     let mut calls = Calls::new(alone, life.spec, kept);
     calls.prepare();
     let incarnation = match life.incarnation {
@@ -95,6 +98,7 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
         next_peer: 0,
         epoch: 0,
         calls,
+        end: longest.map(|longest| Instant::now() + longest),
     })
 }
 
@@ -134,6 +138,9 @@ impl Init {
                 }
             }
             self.calls.tend();
+            if self.end.is_some_and(|end| end <= Instant::now()) {
+                return 0;
+            }
             for call in self.calls.take_settled() {
                 self.peers.values_mut().for_each(|server| server.owe(&call));
             }
@@ -163,7 +170,7 @@ impl Init {
     fn timeout(&self) -> PollTimeout {
         let hello =
             self.peers.values().filter(|server| !server.peer.greeted).map(|server| server.peer.since + limits::HELLO_DEADLINE).min();
-        match [hello, self.calls.next_deadline()].into_iter().flatten().min() {
+        match [hello, self.calls.next_deadline(), self.end].into_iter().flatten().min() {
             // Rounded up: waking too early would only mean to wait again.
             Some(at) => {
                 PollTimeout::try_from(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)

@@ -23,6 +23,9 @@ pub struct Sandboxes {
     spawner: Arc<Spawner>,
 }
 
+/// Before the names of sandboxes that are only tried.
+const PROBE: &str = "sesn_probe-";
+
 fn unexpected(answer: &Answer) -> SandboxError {
     SandboxError::Protocol { peer: "sandbox spawner", reason: format!("it answered out of order: {answer:?}") }
 }
@@ -45,7 +48,7 @@ impl Sandboxes {
     pub async fn probe(&self) -> Result<Isolation, SandboxError> {
         let name: String = sys::random::<8>().map_err(SandboxError::Delete)?.iter().map(|byte| format!("{byte:02x}")).collect();
         let parse = |_| SandboxError::Protocol { peer: "sandbox spawner", reason: "a probe has no name".into() };
-        let id: SessionId = format!("sesn_probe-{name}").parse().map_err(parse)?;
+        let id: SessionId = format!("{PROBE}{name}").parse().map_err(parse)?;
         let incarnation: IncarnationId = format!("inc_{name}").parse().map_err(parse)?;
         let born = self.bear(&id, &incarnation, &SandboxSpec::default()).await;
         let reached = match &born {
@@ -153,8 +156,9 @@ impl Sandboxes {
         let mut entries = tokio::fs::read_dir(&self.dir).await.map_err(directory)?;
         let mut kept = Vec::new();
         while let Some(entry) = entries.next_entry().await.map_err(directory)? {
-            // Other names are the spawner's own files.
-            kept.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+            // Other names are the spawner's own files; what is being probed belongs to its prober.
+            let name = entry.file_name();
+            kept.extend(name.to_str().filter(|name| !name.starts_with(PROBE)).and_then(|name| name.parse().ok()));
         }
         Ok(kept)
     }

@@ -18,7 +18,7 @@ use crate::confine::{self, LayerError, SetupReport, Trees};
 use crate::init::{self, Life};
 use crate::layout::AGENT_ID;
 use crate::limits;
-use crate::spec::{IdMapping, SandboxSpec};
+use crate::spec::{IdMapping, IsolationFloor, SandboxSpec};
 use crate::sys::{self, Alone, Side};
 
 /// A sandbox that has come to life.
@@ -38,7 +38,9 @@ pub(super) struct Born {
 
 const DISK: &str = "check the space and the permissions of the data directory";
 const CONTROL_GROUPS: &str = "give the server control groups that it may write (systemd: Delegate=yes), or none at all";
-const HARD_LIMITS: &str = "run the server as root or where control groups are delegated to it (systemd: Delegate=yes), or do not require hard limits";
+const HARD_LIMITS: &str =
+    "run the server as root or where control groups are delegated to it (systemd: Delegate=yes), or do not require hard limits";
+const OWN_KERNEL: &str = "set up the backend `oci` with a runtime that has one, such as runsc, or ask for less";
 const OWN_IDS: &str = "run the server as root, or do not require ids of their own";
 const USER_NAMESPACES: &str = "allow user namespaces: sysctl user.max_user_namespaces must not be 0, kernel.unprivileged_userns_clone must be 1 where it exists, \
      kernel.apparmor_restrict_unprivileged_userns must be 0 (Ubuntu); in Docker, run the server with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or as root of the host";
@@ -143,7 +145,10 @@ pub(super) fn begin(
 /// What no directory is needed for to know that it cannot be had.
 fn required(spec: &SandboxSpec, groups: &Groups) -> Result<(), LayerError> {
     let is_root = nix::unistd::geteuid().is_root();
-    if spec.required.own_ids && !is_root {
+    if spec.required.isolation > IsolationFloor::OwnIds {
+        return Err(LayerError::new("kernel", "this backend shares the host's kernel", OWN_KERNEL));
+    }
+    if spec.required.isolation == IsolationFloor::OwnIds && !is_root {
         return Err(LayerError::new("ids", "the server is an ordinary user, whose sandboxes share its one id", OWN_IDS));
     }
     let missing: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|wanted| !groups.controllers().contains(wanted)).collect();

@@ -289,9 +289,9 @@ impl Population {
     fn start_spare(&mut self) {
         let Some(wanted) = &mut self.wanted else { return };
         let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, directory::hex(&bytes)));
-        let begun = name.map_err(|error| LayerError::new("spare", error, "")).and_then(|name| {
-            birth::begin(&self.alone, &self.launch, &mut self.groups, &name, None, &wanted.spec)
-        });
+        let begun = name
+            .map_err(|error| LayerError::new("spare", error, ""))
+            .and_then(|name| birth::begin(&self.alone, &self.launch, &mut self.groups, &name, None, &wanted.spec));
         match begun {
             Ok(birth) => self.births.push((Purpose::Spare { spec: wanted.spec.clone() }, birth)),
             Err(_) => wanted.spares = 0,

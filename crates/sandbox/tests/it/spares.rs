@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ostler_sandbox::{Sandboxes, SandboxSpec, Wishes};
+use ostler_sandbox::{SandboxSpec, Sandboxes, Wishes};
 
 use crate::home::{Home, bash, incarnation, session, sh};
 

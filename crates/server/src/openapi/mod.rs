@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
-use crate::routes::{agents, api_keys, budget, environments, events, health, models, retry, sessions, stream, threads};
+use crate::routes::{agents, api_keys, budget, environments, events, health, models, retry, sandboxes, sessions, stream, threads};
 
 const ABOUT: &str = "Runs LLM agents as sandboxed, durable, multi-tenant processes. The wire API is that of Claude Managed Agents; what is \
     below `/v1/x/` and what is called an extension is ours. Every answer carries the header `request-id`. Fields that are not known are \
@@ -28,13 +28,13 @@ const TAGS: [(&str, &str); 7] = [
     ("events", "What goes into a session and what comes out of it, as a list and as a stream."),
     ("threads", "The contexts inside a session; each session has one. For clients that name a `managed-agents` beta."),
     ("models", "The models that agents can name."),
-    ("platform", "Extensions: API keys, the budget of a workspace, sessions that were set aside."),
+    ("platform", "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live."),
 ];
 
 const PROBES: (&str, &str) = ("probes", "How the server is, and this description. Needs no key.");
 
 /// Every route of the API, with its description.
-const ROUTES: [fn() -> OpenApiRouter<Api>; 11] = [
+const ROUTES: [fn() -> OpenApiRouter<Api>; 12] = [
     agents::routes,
     environments::routes,
     sessions::routes,
@@ -42,6 +42,7 @@ const ROUTES: [fn() -> OpenApiRouter<Api>; 11] = [
     stream::routes,
     threads::routes,
     retry::routes,
+    sandboxes::routes,
     api_keys::routes,
     budget::routes,
     models::routes,

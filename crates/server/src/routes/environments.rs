@@ -87,7 +87,9 @@ async fn create(
     caller: Caller,
     JsonBody(params, _room): JsonBody<EnvironmentCreateParams>,
 ) -> ApiResult<Json<Environment>> {
-    Ok(Json(documents::create(&api, &caller, EnvironmentBody::create(params)?).await?))
+    let body = EnvironmentBody::create(params)?;
+    api.state.router.check_environment(&body)?;
+    Ok(Json(documents::create(&api, &caller, body).await?))
 }
 
 /// Lists environments, newest first.
@@ -126,7 +128,15 @@ async fn update(
     Id(id): Id<EnvironmentId>,
     JsonBody(params, _room): JsonBody<EnvironmentUpdateParams>,
 ) -> ApiResult<Json<Environment>> {
-    let change = |body: &EnvironmentBody| body.updated(params.clone());
+    let asked = params.sandbox.clone();
+    let change = |body: &EnvironmentBody| {
+        let next = body.updated(params.clone())?;
+        // What was allowed when it was asked for stays.
+        if asked.is_some() {
+            api.state.router.check_environment(&next)?;
+        }
+        Ok(next)
+    };
     Ok(Json(documents::update(&api, &caller, &id, None, change).await?))
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod models;
 pub(crate) mod retry;
+pub(crate) mod sandboxes;
 pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod threads;

@@ -24,8 +24,9 @@ use ostler_core::ids::{IncarnationId, SessionId};
 use ostler_core::scope::{Principal, Scope, Tenant};
 use ostler_models::{DemoModel, Models, Prices};
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::router::{RouterConfig, SessionRouter};
-use ostler_runtime::sandbox::{AttachFailure, SandboxBackend, SandboxLink};
+use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink, SandboxSpec};
 use ostler_store::{NewApiKey, SqliteStore, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ struct NoSandboxes;
 
 #[async_trait]
 impl SandboxBackend for NoSandboxes {
-    async fn create(&self, _: &SessionId, _: &IncarnationId) -> Result<Arc<dyn SandboxLink>, String> {
+    async fn create(&self, _: &SessionId, _: &IncarnationId, _: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
         Err("no sandboxes here".to_owned())
     }
 
@@ -48,8 +49,12 @@ impl SandboxBackend for NoSandboxes {
         Err(AttachFailure::Gone)
     }
 
-    async fn living(&self) -> Result<Vec<SessionId>, String> {
+    async fn living(&self) -> Result<Vec<Living>, String> {
         Ok(Vec::new())
+    }
+
+    async fn attend(&self, _: Vec<SessionId>) -> Result<(), String> {
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {
@@ -127,6 +132,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         max_output_tokens: 1_000,
         last: ostler_runtime::recovery::LastEnd::Orderly,
         rest: ostler_runtime::parking::Rest::default(),
+        policy: SandboxPolicy::default(),
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

@@ -208,6 +208,10 @@ impl Store for SqliteStore {
         self.read(move |db| budgets::capped(db, workspace.as_str())).await
     }
 
+    async fn has_several_workspaces(&self) -> Result<bool, StoreError> {
+        self.read(|db| Ok(db.all("SELECT 1 FROM workspaces LIMIT 2", [], |_| Ok(()))?.len() > 1)).await
+    }
+
     async fn capped_workspaces(&self, scope: &Scope) -> Result<Vec<(OrganizationId, WorkspaceId)>, StoreError> {
         access::only(scope, SystemReason::Recovery)?;
         self.read(budgets::capped_workspaces).await

@@ -50,6 +50,7 @@ fn previews(events: &[ModelEvent]) -> Vec<String> {
     let line = |event: &ModelEvent| match event {
         ModelEvent::BlockStarted { kind, index, event_id } => format!("{index} {kind:?} {event_id}"),
         ModelEvent::TextDelta { text, .. } => format!("+ {text:?}"),
+        ModelEvent::CallNamed { name } => format!("call {name}"),
         ModelEvent::Progress => "progress".to_owned(),
     };
     events.iter().map(line).collect()

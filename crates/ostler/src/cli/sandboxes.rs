@@ -1,0 +1,24 @@
+//! The commands for sandboxes.
+
+use clap::Subcommand;
+
+use super::{ServerArgs, SessionArg};
+
+/// `ostler sandboxes`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxesCommand {
+    /// List the sandboxes that live, with what each uses now.
+    #[command(after_help = "Example: ostler sandboxes list")]
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End the sandbox of a session at once, with all that runs in it. Its files stay, and the next call starts another.
+    #[command(after_help = "Example: ostler sandboxes kill sesn_01")]
+    Kill {
+        #[command(flatten)]
+        session: SessionArg,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
