@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Events { command } => commands::events(command),
         Command::Models { command } => commands::models(command),
         Command::Sandboxes { command } => commands::sandboxes(command),
+        Command::Images { command } => commands::images(command),
         Command::Doctor(args) => doctor::main(args),
         Command::Config { command: ConfigCommand::Default } => config::print_default(),
         Command::Config { command: ConfigCommand::Show(args) } => config::show(args),

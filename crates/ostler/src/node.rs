@@ -131,6 +131,12 @@ impl Node {
     }
 }
 
+/// The sandboxes of the data directory for somebody who is no server.
+pub(crate) async fn sandboxes(settings: &Settings) -> anyhow::Result<Sandboxes> {
+    const NO_SERVER: u64 = 0;
+    Sandboxes::start(sandboxes_config(settings, NO_SERVER)?).await.context("starting the sandbox spawner")
+}
+
 /// Ends the spawner unless sandboxes live on: nobody is left to use it.
 pub(crate) async fn end_idle_spawner(sandboxes: &Sandboxes) {
     if let Ok(living) = sandboxes.list().await
@@ -196,6 +202,7 @@ fn sandboxes_config(settings: &Settings, epoch: u64) -> anyhow::Result<Sandboxes
         spawner: SpawnerCommand { program, args: vec!["spawner".into()] },
         uid_block: settings.sandbox.uids,
         epoch,
+        oci: settings.sandbox.oci.clone(),
     })
 }
 

@@ -59,6 +59,13 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
+    /// Those of the container that this process is in, as far as it can see them.
+    pub(crate) fn of_container() -> Self {
+        let first = |names: [&str; 2]| names.iter().find_map(|name| File::open(Path::new("/sys/fs/cgroup").join(name)).ok());
+        let kills = first(["memory/memory.oom_control", "memory.events"]);
+        Self { kills, tasks: first(["pids/pids.current", "pids.current"]) }
+    }
+
     /// How many processes were killed for memory so far.
     pub(crate) fn killed_for_memory(&self) -> u64 {
         self.kills.as_ref().map_or(0, |file| kills(&text(file)))
@@ -298,7 +305,7 @@ fn kills(text: &str) -> u64 {
 }
 
 /// FNV-1a: a name for a directory that is the same in every release.
-fn fingerprint(bytes: &[u8]) -> u64 {
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     bytes.iter().fold(BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))

@@ -42,6 +42,12 @@ pub enum SandboxError {
         /// What a person can do about it.
         remedy: String,
     },
+    /// Files could not be moved into or out of a sandbox.
+    #[error("moving files of a sandbox: {0}")]
+    Transfer(String),
+    /// An image cannot be had.
+    #[error("images: {0}")]
+    Image(String),
     /// The files of a sandbox could not be deleted.
     #[error("deleting the files of a sandbox: {0}")]
     Delete(io::Error),

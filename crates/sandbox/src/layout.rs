@@ -24,6 +24,12 @@ pub(crate) const DISK: &str = "disk.img";
 pub(crate) const LOOP_DEVICE: &str = "disk.loop";
 /// Where a disk is mounted for a moment, in the mount namespace of the spawner only.
 pub(crate) const STAGE: &str = "stage";
+/// Where images are.
+pub(crate) const IMAGES: &str = "images";
+/// The files of an image, in its directory.
+pub(crate) const IMAGE_FILES: &str = "rootfs";
+/// What is known of an image, in its directory.
+pub(crate) const IMAGE_RECORD: &str = "image.json";
 /// Before the size of an empty file system that is copied for each new sandbox.
 pub(crate) const TEMPLATE: &str = "empty-";
 /// Before the names of sandboxes that have no session yet.

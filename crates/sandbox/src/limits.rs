@@ -92,6 +92,26 @@ pub const SHELL_WAITS: Duration = Duration::from_secs(10);
 pub const DISK_WATCH: Duration = Duration::from_millis(250);
 /// The longest such pause: four times as long as a look takes, otherwise.
 pub const DISK_WATCH_MOST: Duration = Duration::from_secs(10);
+/// How long a container may take until its init listens.
+pub const CONTAINER_START: Duration = Duration::from_secs(25);
+/// The pause between two looks at one.
+pub const CONTAINER_LOOK: Duration = Duration::from_millis(10);
+/// Looks after which the engine is asked whether it runs at all.
+pub const CONTAINER_LOOKS: u32 = 25;
+/// Attempts to remove a container.
+pub const CONTAINER_KILLS: u32 = 1_000;
+/// Entries of an archive, or of all layers of an image.
+pub const ARCHIVE_ENTRIES: u64 = 4_000_000;
+/// Characters of the name of an image.
+pub const IMAGE_NAME: usize = 128;
+/// Files of an image archive: its documents and layers.
+pub const IMAGE_FILES: usize = 10_000;
+/// Bytes of an index or a manifest of an image.
+pub const IMAGE_DOCUMENT_BYTES: u64 = 16 << 20;
+/// Indexes that lead to a manifest.
+pub const IMAGE_INDEXES: u32 = 4;
+/// The time of moving archives in and out.
+pub const TRANSFER_TIMEOUT_MS: u64 = 30 * 60 * 1_000;
 /// Bytes of a command.
 pub const COMMAND_BYTES: usize = 1 << 20;
 /// Bytes of a saved shell state; a larger one is dropped.

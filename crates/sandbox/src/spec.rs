@@ -17,6 +17,21 @@ pub struct SandboxesConfig {
     pub uid_block: UidBlock,
     /// The server's epoch; an init that has seen a higher one refuses it.
     pub epoch: u64,
+    /// A container engine, if there is one for sandboxes.
+    pub oci: Option<OciConfig>,
+}
+
+/// A container engine, and what its sandboxes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciConfig {
+    /// The socket of the engine's API (Docker's).
+    pub socket: PathBuf,
+    /// The OCI runtime, by the engine's name for it; none: the engine's default.
+    pub runtime: Option<String>,
+    /// What that runtime isolates.
+    pub isolation: IsolationFloor,
+    /// Whether every sandbox is one of its, and not only those that ask for more than the other backend has.
+    pub for_all: bool,
 }
 
 /// A program that calls [`crate::spawner_main`] before it has a second thread.
@@ -71,7 +86,7 @@ pub struct SandboxSpec {
     /// Files in `/dev/shm`.
     pub shm_inodes: u64,
     /// Bytes of the workspace, the home directory, the outputs and what is kept of calls, together. Fixed when
-    /// the sandbox is first started.
+    /// the sandbox is first started; 0: no limit at all.
     pub disk_bytes: u64,
     /// Files of the same, together.
     pub disk_inodes: u64,

@@ -22,7 +22,7 @@ pub(super) async fn measure(lab: &Lab, raw: &Raw) -> anyhow::Result<Vec<Figure>>
     let dir = process::scratch()?;
     let place = dir.path().join("sandboxes");
     let spawner = SpawnerCommand { program: std::path::absolute(&lab.plan.binary)?, args: vec!["spawner".into()] };
-    let sandboxes = Sandboxes::start(SandboxesConfig { dir: place, spawner, uid_block: UidBlock::default(), epoch: 1 }).await?;
+    let sandboxes = Sandboxes::start(SandboxesConfig { dir: place, spawner, uid_block: UidBlock::default(), epoch: 1, oci: None }).await?;
     let mut times = Times::default();
     let mut measured = Ok(());
     for number in 0..lab.effort.sandboxes {

@@ -1,6 +1,7 @@
 //! The command line. Only its shape; what it means is decided by each role.
 
 mod documents;
+mod images;
 mod parse;
 mod sandboxes;
 mod sessions;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::ArgValueCompleter;
 
 pub(crate) use documents::{AgentFields, AgentsCommand, EnvironmentsCommand, ModelsCommand, Named};
+pub(crate) use images::ImagesCommand;
 pub(crate) use parse::{is_typed, parse};
 pub(crate) use sandboxes::SandboxesCommand;
 pub(crate) use sessions::{ConfirmArgs, CreateArgs, EventsCommand, InterruptArgs, SendArgs, SessionsCommand, SessionsListArgs, TailArgs};
@@ -74,6 +76,11 @@ pub(crate) enum Command {
     Sandboxes {
         #[command(subcommand)]
         command: SandboxesCommand,
+    },
+    /// Import and remove systems for sandboxes.
+    Images {
+        #[command(subcommand)]
+        command: ImagesCommand,
     },
     /// Check this machine and these settings, and say how to mend what will not work.
     ///

@@ -6,6 +6,7 @@ mod confirm;
 mod create;
 mod environments;
 mod events;
+mod images;
 pub(crate) mod input;
 mod models;
 pub(crate) mod money;
@@ -21,7 +22,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::cli::{AgentsCommand, EnvironmentsCommand, EventsCommand, ModelsCommand, SandboxesCommand, ServerArgs, SessionsCommand};
+use crate::cli::{
+    AgentsCommand, EnvironmentsCommand, EventsCommand, ImagesCommand, ModelsCommand, SandboxesCommand, ServerArgs, SessionsCommand,
+};
 use crate::client::{Client, Kind, Request, Target, Usage};
 use crate::logging;
 use output::Output;
@@ -68,6 +71,11 @@ pub(crate) fn agents(command: AgentsCommand) -> anyhow::Result<ExitCode> {
 /// `ostler environments`.
 pub(crate) fn environments(command: EnvironmentsCommand) -> anyhow::Result<ExitCode> {
     perform(environments::run(command))
+}
+
+/// `ostler images`.
+pub(crate) fn images(command: ImagesCommand) -> anyhow::Result<ExitCode> {
+    perform(images::run(command))
 }
 
 /// `ostler sandboxes`.

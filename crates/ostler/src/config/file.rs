@@ -97,6 +97,17 @@ pub(super) struct Sandbox {
     pub(super) isolation: Option<IsolationFloor>,
     pub(super) hard_limits: Option<bool>,
     pub(super) most: Most,
+    pub(super) oci: Oci,
+}
+
+/// A container engine for sandboxes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Oci {
+    pub(super) socket: Option<PathBuf>,
+    pub(super) runtime: Option<String>,
+    pub(super) isolation: Option<IsolationFloor>,
+    pub(super) for_all: Option<bool>,
 }
 
 /// The most that an environment may ask.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ostler_core::resources::sandbox::SandboxSettings;
 use ostler_runtime::limits;
 use ostler_runtime::policy::SandboxPolicy;
-use ostler_sandbox::{SandboxSpec, UidBlock, Wishes};
+use ostler_sandbox::{IsolationFloor, OciConfig, SandboxSpec, UidBlock, Wishes};
 
 use super::file;
 use super::shown::Origins;
@@ -30,6 +30,8 @@ pub(crate) struct Sandbox {
     pub(crate) idle: Option<Duration>,
     pub(crate) spares: u32,
     pub(crate) orphan_ttl: Duration,
+    /// A container engine, if one is to be used.
+    pub(crate) oci: Option<OciConfig>,
 }
 
 impl Sandbox {
@@ -58,8 +60,25 @@ pub(super) fn read(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Resul
     let orphan_ttl = file.orphan_seconds.map_or(limits::ORPHAN_TTL, Duration::from_secs);
     anyhow::ensure!(orphan_ttl >= LEAST_ORPHAN, "[sandbox] orphan_seconds must be at least {}", LEAST_ORPHAN.as_secs());
     origins.note("sandbox.orphan_seconds", &orphan_ttl.as_secs(), None, file.orphan_seconds.is_some());
+    let oci = oci(&file.oci, origins)?;
     let idle = (idle > 0).then(|| Duration::from_secs(idle));
-    Ok(Sandbox { uids, policy: SandboxPolicy { usual, most }, idle, spares, orphan_ttl })
+    Ok(Sandbox { uids, policy: SandboxPolicy { usual, most }, idle, spares, orphan_ttl, oci })
+}
+
+fn oci(file: &file::Oci, origins: &mut Origins) -> anyhow::Result<Option<OciConfig>> {
+    let Some(socket) = file.socket.clone() else {
+        let others = file.runtime.is_some() || file.isolation.is_some() || file.for_all.is_some();
+        anyhow::ensure!(!others, "[sandbox.oci] needs the socket of a container engine, such as socket = \"/var/run/docker.sock\"");
+        return Ok(None);
+    };
+    origins.note("sandbox.oci.socket", &socket.display(), None, true);
+    origins.note("sandbox.oci.runtime", &file.runtime.as_deref().unwrap_or("(the engine's)"), None, file.runtime.is_some());
+    let isolation = file.isolation.unwrap_or(IsolationFloor::OwnIds);
+    let shown = serde_json::to_value(isolation)?;
+    origins.note("sandbox.oci.isolation", &shown.as_str().unwrap_or_default(), None, file.isolation.is_some());
+    let for_all = file.for_all.unwrap_or(false);
+    origins.note("sandbox.oci.for_all", &for_all, None, file.for_all.is_some());
+    Ok(Some(OciConfig { socket, runtime: file.runtime.clone(), isolation, for_all }))
 }
 
 fn usual(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Result<SandboxSpec> {

@@ -57,6 +57,7 @@ pub(super) async fn look(block: UidBlock, stop: CancellationToken) -> Tried {
         spawner: SpawnerCommand { program, args: vec!["spawner".into()] },
         uid_block: last_range(block),
         epoch: 1,
+        oci: None,
     };
     let tried = async {
         let sandboxes = Sandboxes::start(config).await?;

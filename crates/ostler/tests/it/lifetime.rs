@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::events::{first, names, said};
-use crate::support::processes::{eventually, inits, of_data_dir, signal};
+use crate::support::processes::{eventually, inits, of_data_dir, signal, workspace};
 use crate::support::session::{bash, message};
 use crate::support::{Server, limits, tools};
 
@@ -29,8 +29,8 @@ async fn a_command_goes_on_while_the_server_is_dead_and_its_result_is_fetched() 
     let command = "echo run >> /workspace/runs; while [ ! -e /workspace/go ]; do sleep 0.02; done; cat /workspace/runs";
     session.say(&format!("{}\nSAY {{{{last_tool_result}}}}", bash(command))).await;
     stream.until_name("agent.tool_use").await;
-    let workspace = server.data_dir().join("sandboxes").join(&session.id).join("workspace");
-    eventually("the command runs", || workspace.join("runs").exists()).await;
+    eventually("the command runs", || workspace(server.data_dir(), &session.id).join("runs").exists()).await;
+    let workspace = workspace(server.data_dir(), &session.id);
     server.kill().await;
     std::fs::write(workspace.join("go"), "").unwrap();
     server.restart().await;
@@ -73,7 +73,7 @@ async fn a_deleted_session_leaves_no_sandbox() {
     let session = server.session(tools()).await;
     session.turn(&bash("echo here > /workspace/file")).await;
     let directory = server.data_dir().join("sandboxes").join(&session.id);
-    assert!(directory.join("workspace/file").exists());
+    assert!(directory.exists());
     server.api.delete(&session.path()).await;
     assert!(!directory.exists());
 }
@@ -101,8 +101,7 @@ async fn when_a_sandbox_dies_the_outcome_is_unknown_and_the_session_goes_on_in_a
     session.turn(&bash("echo kept > /workspace/file")).await;
     let mut stream = session.follow("").await;
     session.say(&format!("{}\n{}", bash("echo begun >> /workspace/runs; sleep 600"), bash("cat /workspace/file /workspace/runs"))).await;
-    let workspace = server.data_dir().join("sandboxes").join(&session.id).join("workspace");
-    eventually("the command runs", || workspace.join("runs").exists()).await;
+    eventually("the command runs", || workspace(server.data_dir(), &session.id).join("runs").exists()).await;
     inits(server.data_dir()).into_iter().for_each(|pid| signal(pid, Signal::SIGKILL));
     let frames = stream.turn().await;
     let results: Vec<_> = frames.iter().filter(|frame| frame.name == "agent.tool_result").collect();

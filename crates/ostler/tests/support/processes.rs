@@ -1,6 +1,6 @@
 //! Processes: found by what they run and what they have open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -50,6 +50,18 @@ pub(crate) fn inits(data_dir: &Path) -> Vec<i32> {
     let pids = pids.filter_map(|pid| i32::try_from(pid).ok());
     // Numbers are given again, so the name must fit.
     pids.filter(|pid| *pid > 1 && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "init")).collect()
+}
+
+/// Where the workspace of a session can be seen from outside: in its directory, or through its living init.
+pub(crate) fn workspace(data_dir: &Path, session: &str) -> PathBuf {
+    let directory = data_dir.join("sandboxes").join(session);
+    let plain = directory.join("workspace");
+    if plain.exists() {
+        return plain;
+    }
+    let record = std::fs::read_to_string(directory.join("init.json")).unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
+    PathBuf::from(format!("/proc/{}/root/workspace", record["pid"]))
 }
 
 /// Sends a signal to one process; it may be gone.

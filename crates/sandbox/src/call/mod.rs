@@ -19,13 +19,14 @@ use nix::unistd::Pid;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::EventId;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::init::Kept;
 use crate::spec::SandboxSpec;
 use crate::sys::{self, Alone, Side};
 use crate::tools::ToolResult;
-use crate::{limits, tools};
+use crate::transfer::Work;
+use crate::{limits, tools, transfer};
 
 /// A call to be run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +56,10 @@ pub(crate) enum Told {
 
 impl Job {
     pub(crate) fn new(call: EventId, tool: &str, input: Value, timeout_ms: Option<u64>, spec: &SandboxSpec) -> Self {
+        if transfer::is_transfer(tool) {
+            let timeout_ms = limits::TRANSFER_TIMEOUT_MS;
+            return Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: 0, notice: None };
+        }
         let timeout_ms = match (tool, timeout_ms) {
             (tools::BASH, Some(asked)) => asked,
             (tools::BASH, None) => spec.bash_timeout_default_ms,
@@ -86,6 +91,11 @@ impl Job {
         Ok(serde_json::from_slice(&text)?)
     }
 
+    /// Whether the next shell must load its state again.
+    pub(crate) fn leaves_state(&self) -> bool {
+        self.is_shell() || transfer::is_transfer(&self.tool)
+    }
+
     /// Whether it needs a supervisor.
     pub(crate) fn is_shell(&self) -> bool {
         self.tool == tools::BASH
@@ -111,21 +121,22 @@ fn perform(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) {
     }
     // What a file or a pattern makes it take ends this process or the tool's, not init.
     let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);
-    let result = apart(alone, &job).unwrap_or_else(|error| Err(format!("The tool could not be run: {error}")));
+    let result = apart(alone, kept, &job).unwrap_or_else(|error| Err(format!("The tool could not be run: {error}")));
     let outcome = output::of_tool(kept, &job.call, result);
     settle(kept, &job.call, &outcome, control);
 }
 
 /// Runs a file tool in a process that holds no descriptor but the way back: whatever path it is
 /// made to follow, `/proc/self/fd` included, none leads to the results or the call files.
-fn apart(alone: &Alone, job: &Job) -> io::Result<ToolResult> {
+fn apart(alone: &Alone, kept: &Kept, job: &Job) -> io::Result<ToolResult> {
+    let work = transfer::is_transfer(&job.tool).then(|| Work::open(&kept.held, &job.call, &job.tool, &job.input)).transpose()?;
     let (reads, writes) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let parent = Pid::this();
     let child = match sys::fork(alone)? {
-        Side::Child => sys::exit_now(i32::from(alone_with(parent, job, writes).is_err())),
+        Side::Child => sys::exit_now(i32::from(alone_with(parent, job, work, writes).is_err())),
         Side::Parent(child) => child,
     };
-    drop(writes);
+    drop((writes, work));
     let mut text = Vec::new();
     File::from(reads).take(limits::FILE_TOOL_RESULT).read_to_end(&mut text)?;
     waitpid(child, None)?;
@@ -134,13 +145,17 @@ fn apart(alone: &Alone, job: &Job) -> io::Result<ToolResult> {
 }
 
 /// The tool's process: runs it and says its result, unless the parent is gone.
-fn alone_with(parent: Pid, job: &Job, writes: OwnedFd) -> io::Result<()> {
-    sys::close_all_but(&[writes.as_raw_fd()])?;
+fn alone_with(parent: Pid, job: &Job, work: Option<Work>, writes: OwnedFd) -> io::Result<()> {
+    let keep = work.iter().flat_map(Work::descriptors).chain([writes.as_raw_fd()]);
+    sys::close_all_but(&keep.collect::<Vec<_>>())?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     if nix::unistd::getppid() != parent {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    let result = tools::run(&job.tool, &job.input);
+    let result: ToolResult = match work {
+        Some(work) => work.run().map(|moved| vec![json!({"type": "text", "text": json!(moved).to_string()})]),
+        None => tools::run(&job.tool, &job.input),
+    };
     File::from(writes).write_all(&serde_json::to_vec(&result)?)
 }
 

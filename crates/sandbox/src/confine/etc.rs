@@ -6,20 +6,23 @@ use std::io;
 use std::path::Path;
 
 use super::mounts;
+use crate::layout::AGENT_ID;
 
-const OWN: [(&str, &str); 8] = [
-    (
-        "passwd",
-        "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    ),
-    ("group", "root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"),
-    ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"),
-    ("hostname", "sandbox\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-    ("resolv.conf", ""),
-    ("shells", "/bin/sh\n/bin/bash\n"),
-    ("bash.bashrc", ""),
-];
+/// What is our own, with the user that everything runs as.
+pub(crate) fn own(uid: u32) -> [(&'static str, String); 5] {
+    let nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin";
+    [
+        ("passwd", format!("root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{uid}:{uid}:agent:/home/agent:/bin/bash\n{nobody}\n")),
+        ("group", format!("root:x:0:\nagent:x:{uid}:\nnogroup:x:65534:\n")),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".into()),
+        ("shells", "/bin/sh\n/bin/bash\n".into()),
+        ("bash.bashrc", String::new()),
+    ]
+}
+
+/// What a container engine has of its own as well.
+const OF_THE_NETWORK: [(&str, &str); 3] =
+    [("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n"), ("hostname", "sandbox\n"), ("resolv.conf", "")];
 
 const OF_THE_HOST: [&str; 18] = [
     "ld.so.cache",
@@ -44,11 +47,45 @@ const OF_THE_HOST: [&str; 18] = [
 /// Directories of language runtimes, whose names carry versions.
 const OF_THE_HOST_BY_PREFIX: [&str; 2] = ["java-", "python3"];
 
-pub(super) fn build() -> io::Result<()> {
-    mounts::directory("etc/ssl")?;
-    for (name, text) in OWN {
+pub(super) fn build(of_image: bool) -> io::Result<()> {
+    mounts::directory("etc")?;
+    for (name, text) in own(AGENT_ID) {
         fs::write(Path::new("etc").join(name), text)?;
     }
+    for (name, text) in OF_THE_NETWORK {
+        fs::write(Path::new("etc").join(name), text)?;
+    }
+    if of_image { all_of_image() } else { some_of_host() }
+}
+
+/// An image holds no secret of the host, so all of its files are there but those that are our own.
+fn all_of_image() -> io::Result<()> {
+    let image = Path::new(mounts::IMAGE).join("etc");
+    for entry in fs::read_dir(&image).into_iter().flatten().flatten() {
+        let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
+        let target = format!("etc/{name}");
+        if Path::new(&target).exists() {
+            continue;
+        }
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, target)?;
+        } else if kind.is_dir() || kind.is_file() {
+            mounts::bind_read_only(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn some_of_host() -> io::Result<()> {
+    mounts::directory("etc/ssl")?;
+    for name in of_the_host()? {
+        mounts::bind_read_only(&Path::new("/etc").join(&name), &format!("etc/{name}"))?;
+    }
+    Ok(())
+}
+
+/// The names of what is taken of the host, as far as it is there.
+pub(crate) fn of_the_host() -> io::Result<Vec<String>> {
     let mut names: Vec<String> = OF_THE_HOST.map(str::to_owned).into();
     for entry in fs::read_dir("/etc")?.flatten() {
         if let Ok(name) = entry.file_name().into_string()
@@ -57,8 +94,5 @@ pub(super) fn build() -> io::Result<()> {
             names.push(name);
         }
     }
-    for name in names {
-        mounts::bind_read_only(&Path::new("/etc").join(&name), &format!("etc/{name}"))?;
-    }
-    Ok(())
+    Ok(names)
 }

@@ -10,7 +10,7 @@ use landlock::{
     Scope,
 };
 
-use super::Trees;
+use super::Held;
 
 /// The rights that are known here; a kernel that knows fewer enforces those.
 const KNOWN: ABI = ABI::V6;
@@ -28,7 +28,7 @@ fn write() -> BitFlags<AccessFs> {
 }
 
 /// Restricts this process and all that it starts. False where the kernel has no Landlock.
-pub(super) fn restrict(trees: &Trees) -> io::Result<bool> {
+pub(super) fn restrict(held: &Held) -> io::Result<bool> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))
@@ -44,7 +44,7 @@ pub(super) fn restrict(trees: &Trees) -> io::Result<bool> {
         let rights = read() | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
         ruleset = ruleset.add_rule(PathBeneath::new(path(place)?, rights)).map_err(io::Error::other)?;
     }
-    let held: [BorrowedFd<'_>; 4] = [&trees.held.calls, &trees.held.uploads, &trees.held.results, &trees.held.transfers].map(AsFd::as_fd);
+    let held: [BorrowedFd<'_>; 4] = [&held.calls, &held.uploads, &held.results, &held.transfers].map(AsFd::as_fd);
     for place in held {
         ruleset = ruleset.add_rule(PathBeneath::new(place, write())).map_err(io::Error::other)?;
     }

@@ -2,7 +2,7 @@
 //! layer with a name; the first that fails ends the child with that name, the reason and a remedy.
 //! Nothing here decides what runs inside.
 
-mod etc;
+pub(crate) mod etc;
 mod landlock;
 mod mounts;
 mod privileges;
@@ -57,6 +57,8 @@ pub(crate) enum SetupReport {
 /// The trees of the host's disk that go into a sandbox, and those that only init holds.
 #[derive(Debug)]
 pub(crate) struct Trees {
+    /// The image that is the system, read-only; none: the host's own.
+    pub(crate) system: Option<OwnedFd>,
     /// In the order of [`crate::layout::SHARED`].
     pub(crate) shared: Vec<OwnedFd>,
     /// What only init holds.
@@ -84,8 +86,9 @@ impl Held {
 }
 
 impl Trees {
-    /// Takes them from where a sandbox's files lie and from its directory, each cut off from what is around it.
-    pub(crate) fn open(files: &Path, directory: &Path) -> io::Result<Self> {
+    /// Takes them from where a sandbox's files lie and from its directory, each cut off from what is around it,
+    /// and the system from its image.
+    pub(crate) fn open(files: &Path, directory: &Path, image: Option<&Path>) -> io::Result<Self> {
         let take = |path: PathBuf, more: u64| {
             let tree = sys::open_tree(path.as_os_str(), false)?;
             sys::set_mount_attributes(&tree, sys::MOUNT_NOSUID | sys::MOUNT_NODEV | more, false)?;
@@ -99,7 +102,8 @@ impl Trees {
             results: take(directory.join(layout::RESULTS), sys::MOUNT_NOEXEC)?,
             transfers: take(directory.join(layout::TRANSFERS), sys::MOUNT_NOEXEC)?,
         };
-        Ok(Self { shared, held })
+        let system = image.map(|image| take(image.to_path_buf(), sys::MOUNT_RDONLY)).transpose()?;
+        Ok(Self { system, shared, held })
     }
 }
 
@@ -113,26 +117,40 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("ids", privileges::become_namespace_root(ids), "check that the uid block is not restricted by the host's user namespace")?;
     on("group namespace", nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).map_err(Into::into), KERNEL)?;
     on("root file system", mounts::new_root(), KERNEL)?;
-    on("system directories", mounts::system(), "the host needs a readable /usr, and a kernel of 5.12 or later")?;
+    on(
+        "system directories",
+        mounts::system(trees.system.as_ref()),
+        "the system needs a readable /usr, and the kernel must be 5.12 or later",
+    )?;
     on("devices", mounts::devices(spec), "the host needs /dev/null, zero, full, random, urandom and tty")?;
     on(
         "/proc",
         proc::mount(),
         "if the server runs in a container, give it an unmasked /proc (Docker: --security-opt systempaths=unconfined)",
     )?;
-    on("/etc", etc::build(), KERNEL)?;
+    on("/etc", etc::build(trees.system.is_some()), KERNEL)?;
     on("/tmp", mounts::scratch(spec), KERNEL)?;
     on("workspace", mounts::shared(trees), "keep the data directory on a local file system of the host")?;
-    on("pivot_root", mounts::pivot(), KERNEL)?;
+    on("pivot_root", mounts::leave_image().and_then(|()| mounts::pivot()), KERNEL)?;
     on("network", network(), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
     on("capabilities", privileges::become_agent(ids), KERNEL)?;
-    let behind = landlock::restrict(trees).map_err(|error| LayerError::new("landlock", error, KERNEL))?;
+    let behind = landlock::restrict(&trees.held).map_err(|error| LayerError::new("landlock", error, KERNEL))?;
     // The walls before it stand without it, so it is missed and not required.
     layers.push(if behind { "landlock" } else { "no landlock (the kernel has none)" }.to_owned());
     seccomp::install().map_err(|error| LayerError::new("seccomp", error, "the kernel needs CONFIG_SECCOMP_FILTER"))?;
     layers.push("seccomp".to_owned());
     Ok(layers)
+}
+
+/// Confines this process, which is the first of a container: what its engine does not do.
+pub(crate) fn enter_container(spec: &SandboxSpec, uid: u32, held: &Held) -> Result<(), LayerError> {
+    let failed = |layer: &'static str| move |error: io::Error| LayerError::new(layer, error, KERNEL);
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    privileges::limit(spec).map_err(failed("limits"))?;
+    privileges::become_agent_of_container(uid).map_err(failed("capabilities"))?;
+    landlock::restrict(held).map_err(failed("landlock"))?;
+    seccomp::install().map_err(failed("seccomp"))
 }
 
 const KERNEL: &str = "run the server on Linux 5.12 or later, outside of containers that forbid mounts";

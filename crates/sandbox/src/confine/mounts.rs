@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
@@ -50,7 +51,51 @@ pub(super) fn bind_read_only(source: &Path, target: &str) -> io::Result<()> {
     bind(real, target, READ_ONLY)
 }
 
-pub(super) fn system() -> io::Result<()> {
+/// Where an image is while the root is put together.
+pub(super) const IMAGE: &str = ".image";
+/// What is our own whatever an image says.
+const OWN: [&str; 10] = ["dev", "proc", "sys", "tmp", "run", "home", "mnt", "workspace", "etc", "lost+found"];
+
+pub(super) fn system(image: Option<&OwnedFd>) -> io::Result<()> {
+    match image {
+        Some(image) => of_image(image),
+        None => of_host(),
+    }
+}
+
+fn of_image(image: &OwnedFd) -> io::Result<()> {
+    directory(IMAGE)?;
+    sys::move_mount(image, IMAGE.as_ref())?;
+    for entry in fs::read_dir(IMAGE)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type()?;
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &name)?;
+        } else if kind.is_dir() {
+            directory(&name)?;
+            bind(entry.path(), &name, READ_ONLY)?;
+        }
+    }
+    for path in ["run", "home", "mnt/session"] {
+        directory(path)?;
+    }
+    Ok(())
+}
+
+/// Takes the image away from where it was, if there is one; what was taken from it stays.
+pub(super) fn leave_image() -> io::Result<()> {
+    if Path::new(IMAGE).exists() {
+        umount2(IMAGE, MntFlags::MNT_DETACH)?;
+        fs::remove_dir(IMAGE)?;
+    }
+    Ok(())
+}
+
+fn of_host() -> io::Result<()> {
     directory("usr")?;
     bind("/usr", "usr", READ_ONLY)?;
     for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {

@@ -54,6 +54,22 @@ pub(super) fn become_agent(ids: IdMapping) -> io::Result<()> {
         setresgid(Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID))?;
         setresuid(Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID))?;
     }
+    without_capabilities()
+}
+
+/// The same for the first process of a container, whose ids are those of the host.
+pub(super) fn become_agent_of_container(uid: u32) -> io::Result<()> {
+    // The engine may have made it the leader of its session.
+    let _ = setsid();
+    chdir(WORKSPACE)?;
+    setgroups(&[])?;
+    sys::drop_capability_sets()?;
+    setresgid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid))?;
+    setresuid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid))?;
+    without_capabilities()
+}
+
+fn without_capabilities() -> io::Result<()> {
     sys::drop_capabilities()?;
     nix::sys::prctl::set_dumpable(false)?;
     nix::sys::prctl::set_no_new_privs()?;

@@ -40,6 +40,8 @@ struct Worker {
     control: UnixStream,
     /// Whether it listens on `control`; a file tool does not and is just killed.
     is_supervisor: bool,
+    /// Whether it leaves a state of the shell.
+    leaves_state: bool,
     /// When init ends it, whatever it does.
     deadline: Instant,
     /// How its call ends if it leaves no result.
@@ -137,7 +139,9 @@ impl Calls {
             Some(waiting) if matches!(job.say(&waiting.control), Ok(true)) => (waiting.pid, waiting.control),
             _ => self.fork(Some(job))?,
         };
-        let worker = Worker { call, control, is_supervisor, deadline, end: CallEnd::Finished, settled: false, hung_up: false };
+        let leaves_state = job.leaves_state();
+        let worker =
+            Worker { call, control, is_supervisor, leaves_state, deadline, end: CallEnd::Finished, settled: false, hung_up: false };
         self.workers.insert(pid, worker);
         Ok(())
     }
@@ -260,9 +264,9 @@ impl Calls {
             Ok(0) => worker.hung_up = true,
             Ok(_) if self.kept.is_settled(&worker.call) => {
                 worker.settled = true;
-                let (call, is_supervisor) = (worker.call.clone(), worker.is_supervisor);
+                let (call, leaves_state) = (worker.call.clone(), worker.leaves_state);
                 self.settle(call);
-                self.state_is_new |= is_supervisor;
+                self.state_is_new |= leaves_state;
             }
             Ok(_) | Err(_) => {}
         }

@@ -24,6 +24,11 @@ pub enum Request {
         /// Its limits.
         spec: SandboxSpec,
     },
+    /// Makes the directory of a sandbox that a container engine starts; answered `prepared`. Since version 2.
+    Prepare {
+        /// The sandbox.
+        sandbox_id: SessionId,
+    },
     /// Kills a sandbox; answered `killed` once nothing of it is left.
     Kill {
         /// The sandbox.
@@ -66,6 +71,13 @@ pub enum Answer {
         ids: IdMapping,
         /// The layers that were set up.
         layers: Vec<String>,
+    },
+    /// The directory is there, with ids that no other sandbox has.
+    Prepared {
+        /// The sandbox.
+        sandbox_id: SessionId,
+        /// The first of its ids on the host.
+        first_id: u32,
     },
     /// Nothing of the sandbox is left.
     Killed {

@@ -2,7 +2,14 @@
 //! unlike everything else here.
 
 pub(crate) mod connection;
+pub(crate) mod images;
 mod link;
 pub(crate) mod sandboxes;
 mod spawner;
+mod transfers;
 mod wire;
+
+/// Whether an init listens in a sandbox's directory.
+pub(crate) async fn listens(directory: &std::path::Path) -> bool {
+    wire::connect(directory, crate::layout::INIT_SOCKET).await.is_ok()
+}

@@ -1,19 +1,23 @@
 //! The handle by which the server starts, finds and ends sandboxes.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::ids::{IncarnationId, SessionId};
+
+use tokio::sync::Mutex;
 
 use super::connection::Connection;
 use super::link::{self, Address};
 use super::spawner::Spawner;
 use crate::error::{AttachError, SandboxError};
+use crate::oci::Oci;
 use crate::protocol::spawner::{Answer, Listed, Request};
-use crate::spec::{IdMapping, Isolation, SandboxSpec, SandboxesConfig, Wishes};
-use crate::{erase, sys};
+use crate::spec::{IdMapping, Isolation, IsolationFloor, SandboxSpec, SandboxesConfig, Wishes};
+use crate::{erase, layout, sys};
 
 /// The sandboxes of one directory.
 #[derive(Debug, Clone)]
@@ -21,6 +25,9 @@ pub struct Sandboxes {
     dir: PathBuf,
     epoch: u64,
     spawner: Arc<Spawner>,
+    /// Images that were found to be what was imported.
+    images: Arc<Mutex<HashSet<String>>>,
+    oci: Option<Arc<Oci>>,
 }
 
 /// Before the names of sandboxes that are only tried.
@@ -37,8 +44,12 @@ impl Sandboxes {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.dir).map_err(directory)?;
         let dir = std::fs::canonicalize(&config.dir).map_err(directory)?;
         std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(directory)?;
+        let oci = match config.oci {
+            Some(oci) => Some(Arc::new(Oci::connect(&dir, oci, &config.spawner).await?)),
+            None => None,
+        };
         let spawner = Arc::new(Spawner::new(dir.clone(), config.spawner, config.uid_block));
-        let sandboxes = Self { dir, epoch: config.epoch, spawner };
+        let sandboxes = Self { dir, epoch: config.epoch, spawner, images: Arc::default(), oci };
         sandboxes.list().await?;
         Ok(sandboxes)
     }
@@ -61,11 +72,24 @@ impl Sandboxes {
             AttachError::Gone => SandboxError::Protocol { peer: "init of a sandbox", reason: "it ended right after its start".into() },
             AttachError::Other(error) => error,
         })?;
-        Ok(Isolation { backend: "namespace", ids, layers })
+        let backend = if self.engine_for(&SandboxSpec::default()).is_some() { "oci" } else { "namespace" };
+        Ok(Isolation { backend, ids, layers })
+    }
+
+    pub(super) fn base(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn known_images(&self) -> &Mutex<HashSet<String>> {
+        &self.images
+    }
+
+    pub(super) fn directory(&self, id: &SessionId) -> PathBuf {
+        self.dir.join(id.as_str())
     }
 
     fn address(&self, id: &SessionId, incarnation: &IncarnationId) -> Address {
-        Address { dir: self.dir.join(id.as_str()), incarnation: incarnation.clone(), epoch: self.epoch }
+        Address { dir: self.directory(id), incarnation: incarnation.clone(), epoch: self.epoch }
     }
 
     async fn bear(
@@ -74,6 +98,12 @@ impl Sandboxes {
         incarnation: &IncarnationId,
         spec: &SandboxSpec,
     ) -> Result<(IdMapping, Vec<String>), SandboxError> {
+        if let Some(oci) = self.engine_for(spec) {
+            return Ok((IdMapping::OwnRange, self.bear_in_container(oci, id, incarnation, spec).await?));
+        }
+        if let Some(oci) = &self.oci {
+            oci.kill(id).await?;
+        }
         let request = Request::Create { sandbox_id: id.clone(), incarnation: incarnation.clone(), spec: spec.clone() };
         match self.spawner.ask(&request).await? {
             Answer::Created { ids, layers, .. } => Ok((ids, layers)),
@@ -81,8 +111,55 @@ impl Sandboxes {
         }
     }
 
+    /// The engine whose containers are as isolated as is asked, if it is to have this sandbox.
+    fn engine_for(&self, spec: &SandboxSpec) -> Option<&Oci> {
+        let asks_for_more = spec.required.isolation > IsolationFloor::OwnIds;
+        self.oci.as_deref().filter(|oci| oci.config.for_all || (asks_for_more && oci.config.isolation >= spec.required.isolation))
+    }
+
+    async fn bear_in_container(
+        &self,
+        oci: &Oci,
+        id: &SessionId,
+        incarnation: &IncarnationId,
+        spec: &SandboxSpec,
+    ) -> Result<Vec<String>, SandboxError> {
+        let refused = |layer: &str, reason: &str, remedy: &str| SandboxError::Isolation {
+            layer: layer.into(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        };
+        if oci.config.isolation < spec.required.isolation {
+            return Err(refused(
+                "kernel",
+                "the container engine's runtime isolates less than is asked",
+                "set sandbox.oci.runtime to one that has a kernel of its own, or ask for less",
+            ));
+        }
+        if spec.required.hard_limits {
+            return Err(refused(
+                "disk limit",
+                "the disk of a container is only watched",
+                "do not require hard limits, or use the backend namespace",
+            ));
+        }
+        self.stop(id).await?;
+        let first_id = match self.spawner.ask(&Request::Prepare { sandbox_id: id.clone() }).await? {
+            Answer::Prepared { first_id, .. } => first_id,
+            other => return Err(unexpected(&other)),
+        };
+        let image = spec.image.as_ref().map(|name| self.dir.join(layout::IMAGES).join(name).join(layout::IMAGE_FILES));
+        if image.as_ref().is_some_and(|image| !image.is_dir()) {
+            return Err(refused("image", "there is none of that name", "import it with `ostler images import`"));
+        }
+        oci.create(&self.directory(id), image.as_deref(), id, incarnation, first_id, spec).await
+    }
+
     /// Starts the next life of a sandbox; ends an earlier one first. Its files are kept.
     pub async fn create(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Connection, SandboxError> {
+        if let Some(image) = &spec.image {
+            self.verified_image(image).await?;
+        }
         self.bear(id, incarnation, spec).await?;
         match self.attach(id, incarnation).await {
             Ok(connection) => return Ok(connection),
@@ -103,6 +180,9 @@ impl Sandboxes {
 
     /// Ends a sandbox; nothing of it runs any more when this returns. Its files stay.
     pub async fn stop(&self, id: &SessionId) -> Result<(), SandboxError> {
+        if let Some(oci) = &self.oci {
+            oci.kill(id).await?;
+        }
         match self.spawner.ask(&Request::Kill { sandbox_id: id.clone() }).await? {
             Answer::Killed { .. } => Ok(()),
             other => Err(unexpected(&other)),
@@ -112,7 +192,7 @@ impl Sandboxes {
     /// Ends a sandbox and deletes its files.
     pub async fn remove(&self, id: &SessionId) -> Result<(), SandboxError> {
         self.stop(id).await?;
-        let dir = self.dir.join(id.as_str());
+        let dir = self.directory(id);
         let erased = tokio::task::spawn_blocking(move || erase::directory(&dir)).await;
         erased.map_err(io::Error::other).and_then(|done| done).map_err(SandboxError::Delete)
     }
@@ -124,7 +204,11 @@ impl Sandboxes {
 
     /// The sandboxes with a living init, and what they use.
     pub async fn living(&self) -> Result<Vec<Listed>, SandboxError> {
-        self.population().await.map(|(sandboxes, _)| sandboxes)
+        let (mut sandboxes, _) = self.population().await?;
+        if let Some(oci) = &self.oci {
+            sandboxes.extend(oci.list().await?);
+        }
+        Ok(sandboxes)
     }
 
     /// How many sandboxes are ready for sessions to come.
@@ -165,6 +249,11 @@ impl Sandboxes {
 
     /// Ends all sandboxes and the spawner. Their files stay. For tests and for uninstalling.
     pub async fn shutdown(&self) -> Result<(), SandboxError> {
+        if let Some(oci) = &self.oci {
+            for listed in oci.list().await? {
+                oci.kill(&listed.sandbox_id).await?;
+            }
+        }
         match self.spawner.ask(&Request::Shutdown).await? {
             Answer::Bye => Ok(()),
             other => Err(unexpected(&other)),

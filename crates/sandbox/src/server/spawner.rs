@@ -91,6 +91,9 @@ impl Spawner {
                 Request::Create { sandbox_id, .. } if reached.version < 2 => {
                     reached.ask(&Request::Kill { sandbox_id: sandbox_id.clone() }).await?;
                 }
+                Request::Prepare { .. } if reached.version < 2 => {
+                    return Err(io::Error::other("the living spawner is of an older release; end its sandboxes to use a container engine"));
+                }
                 Request::Attend { .. } if reached.version < 2 => return Ok(Answer::Attended),
                 _ => {}
             }

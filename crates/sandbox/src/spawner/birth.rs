@@ -261,7 +261,7 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
     }
-    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path), Ok);
+    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, prepared.image.as_deref()), Ok);
     let done = trees.map_err(|error| LayerError::new("workspace", error, DISK)).and_then(|trees| {
         let layers = confine::enter(&spec, prepared.ids, &trees)?;
         let descriptors = || {
@@ -285,11 +285,11 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
         }
     };
     // What was closed by number must not be closed again by its owner.
-    std::mem::forget(trees.shared);
+    std::mem::forget((trees.shared, trees.system));
     let listener = prepared.listener.try_clone();
     let Ok(listener) = listener else { sys::exit_now(1) };
     say(&mut report, &SetupReport::Ready { layers });
     drop(report);
-    let (secret, watches_disk) = (prepared.secret.clone(), !prepared.has_disk);
+    let (secret, watches_disk) = (prepared.secret.clone(), !prepared.has_disk && spec.disk_bytes > 0);
     (alone, Life { incarnation, summons: go, secret, spec, listener, held: trees.held, meters, watches_disk })
 }

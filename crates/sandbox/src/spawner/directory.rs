@@ -26,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) listener: UnixListener,
     /// Its trees, where they can be taken from here: an ordinary user can only inside.
     pub(super) trees: Option<Trees>,
+    /// The files of the image that is its system.
+    pub(super) image: Option<PathBuf>,
     /// Whether the kernel limits its disk.
     pub(super) has_disk: bool,
 }
@@ -38,23 +40,67 @@ pub(super) fn prepare(launch: &Launch, name: &str, spec: &SandboxSpec) -> Result
         IdMapping::OwnRange => Some(first_id + AGENT_ID),
         IdMapping::ServerUser => None,
     };
+    let image = image(launch, spec)?;
     let staged = staged(launch, &path, ids, spec)?;
     let furnished = || -> io::Result<Prepared> {
         furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
         let files = staged.as_ref().map_or(path.as_path(), disk::Staged::path);
         furnish(files, &SHARED.map(|shared| shared.name), own)?;
         erase::contents(&path.join(layout::TRANSFERS))?;
-        let trees = own.map(|_| Trees::open(files, &path)).transpose()?;
-        let secret = hex(&sys::random::<32>()?);
-        replace(&path.join(layout::SECRET), secret.as_bytes())?;
+        let trees = own.map(|_| Trees::open(files, &path, image.as_deref())).transpose()?;
+        let secret = renew_secret(&path)?;
         let listener = listen(&path, layout::INIT_SOCKET)?;
-        Ok(Prepared { path: path.clone(), ids, first_id, secret, listener, trees, has_disk: staged.is_some() })
+        let (path, has_disk, image) = (path.clone(), staged.is_some(), image.clone());
+        Ok(Prepared { path, ids, first_id, secret, listener, trees, image, has_disk })
     };
     furnished().map_err(|error| LayerError::new("directories", error, DIRECTORIES))
 }
 
 const DIRECTORIES: &str = "check the space and the permissions of the data directory";
 const DISKS: &str = "run the server as root where loop devices can be used and mkfs.ext4 is installed, or do not require hard limits";
+
+/// Makes the directory of a sandbox that a container engine starts. Returns the host id that is its 0.
+pub(super) fn prepare_for_engine(launch: &Launch, name: &str) -> Result<u32, LayerError> {
+    let path = launch.dir.join(name);
+    if disk::exists(&path) {
+        return Err(LayerError::new(
+            "disk limit",
+            "its files are on a disk of the backend namespace",
+            "keep that backend for this session",
+        ));
+    }
+    let furnished = || {
+        let (ids, first_id) = private(launch, &path)?;
+        let own = (ids == IdMapping::OwnRange).then_some(first_id + AGENT_ID);
+        furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
+        furnish(&path, &SHARED.map(|shared| shared.name), own)?;
+        erase::contents(&path.join(layout::TRANSFERS))?;
+        Ok(first_id)
+    };
+    furnished().map_err(|error: io::Error| LayerError::new("directories", error, DIRECTORIES))
+}
+
+/// Makes the secret of the next life.
+pub(super) fn renew_secret(sandbox: &Path) -> io::Result<String> {
+    let secret = hex(&sys::random::<32>()?);
+    replace(&sandbox.join(layout::SECRET), secret.as_bytes())?;
+    Ok(secret)
+}
+
+/// Where the files of the image that is asked for are.
+fn image(launch: &Launch, spec: &SandboxSpec) -> Result<Option<PathBuf>, LayerError> {
+    let Some(name) = &spec.image else { return Ok(None) };
+    let files = launch.dir.join(layout::IMAGES).join(name).join(layout::IMAGE_FILES);
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+    if is_name && files.is_dir() {
+        return Ok(Some(files));
+    }
+    Err(LayerError::new(
+        "image",
+        format!("there is no image {name:?}"),
+        "import it with `ostler images import`; `ostler images list` names those that are there",
+    ))
+}
 
 fn private(launch: &Launch, path: &Path) -> io::Result<(IdMapping, u32)> {
     make(path, 0o700)?;
@@ -64,7 +110,7 @@ fn private(launch: &Launch, path: &Path) -> io::Result<(IdMapping, u32)> {
 /// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
 fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> Result<Option<disk::Staged>, LayerError> {
     let is_plain = path.join(SHARED[0].name).exists();
-    if ids != IdMapping::OwnRange || (is_plain && !disk::exists(path)) {
+    if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || (is_plain && !disk::exists(path)) {
         return Ok(None);
     }
     match disk::open(&launch.dir, path, spec) {

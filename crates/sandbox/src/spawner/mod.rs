@@ -36,9 +36,13 @@ pub(crate) const READY: &str = "ready";
 const MAX_LAUNCH: u64 = 64 << 10;
 
 /// Becomes the spawner, in the background. To be called before the process has a second thread;
-/// takes no arguments. Returns the exit code of the process in the foreground: 0 once a spawner can
+/// takes no arguments, or `init` in a container. Returns the exit code of the process in the foreground: 0 once a spawner can
 /// be connected to, the new one or one that was alive.
-pub fn spawner_main(_args: impl Iterator<Item = OsString>) -> i32 {
+pub fn spawner_main(mut args: impl Iterator<Item = OsString>) -> i32 {
+    if args.next().is_some_and(|arg| arg == crate::oci::entry::ROLE) {
+        let _ = writeln!(io::stderr(), "starting a sandbox in a container: {}", crate::oci::entry::run());
+        return 1;
+    }
     match foreground() {
         Ok(()) => 0,
         Err(error) => {
@@ -116,6 +120,17 @@ fn detach(launch: &Launch) -> io::Result<Option<Flock<File>>> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, error)) => Err(error.into()),
     }
+}
+
+/// What a new life needs in its directory, wherever it is started.
+pub(crate) fn prepare_life(sandbox: &std::path::Path, incarnation: &ostler_core::ids::IncarnationId) -> io::Result<()> {
+    directory::renew_results(sandbox, incarnation)?;
+    directory::renew_secret(sandbox).map(drop)
+}
+
+/// The socket of an init in a sandbox's directory.
+pub(crate) fn socket(sandbox: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
+    directory::listen(sandbox, layout::INIT_SOCKET)
 }
 
 fn refused(layer: &str, reason: String, remedy: &str) -> Answer {

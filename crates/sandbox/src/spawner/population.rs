@@ -193,6 +193,14 @@ impl Population {
         (None, answers)
     }
 
+    /// Makes the directory of a sandbox that is started elsewhere.
+    pub(super) fn prepare(&self, id: SessionId) -> Answer {
+        match directory::prepare_for_engine(&self.launch, id.as_str()) {
+            Ok(first_id) => Answer::Prepared { sandbox_id: id, first_id },
+            Err(error) => refused(&error.layer, error.reason, &error.remedy),
+        }
+    }
+
     pub(super) fn list(&self) -> Answer {
         let now = sys::boot_ms();
         let listed = self.sandboxes.iter().map(|(id, sandbox)| {

@@ -184,6 +184,7 @@ impl Spawner {
                 self.tell(others);
                 answer
             }
+            Request::Prepare { sandbox_id } => Some(self.population.prepare(sandbox_id)),
             Request::List => Some(self.population.list()),
             Request::Attend { sandbox_ids, orphan_ttl_ms, spares, spec } => {
                 Some(self.population.attend(&sandbox_ids, Duration::from_millis(orphan_ttl_ms), spares, spec))

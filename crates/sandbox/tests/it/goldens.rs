@@ -28,6 +28,7 @@ fn server_to_spawner() {
         Request::Hello { version: 2 },
         Request::Create { sandbox_id, incarnation, spec },
         Request::Kill { sandbox_id: "sesn_1".parse().unwrap() },
+        Request::Prepare { sandbox_id: "sesn_1".parse().unwrap() },
         Request::List,
         Request::Attend { sandbox_ids: vec!["sesn_1".parse().unwrap()], orphan_ttl_ms: 60_000, spares: 2, spec: SandboxSpec::default() },
         Request::Shutdown,
@@ -47,6 +48,7 @@ fn spawner_to_server() {
             layers: vec!["namespaces".into()]
         },
         Answer::Created { sandbox_id: sandbox_id.clone(), incarnation: incarnation.clone(), ids: IdMapping::ServerUser, layers: vec![] },
+        Answer::Prepared { sandbox_id: sandbox_id.clone(), first_id: 2_000_000_000 },
         Answer::Killed { sandbox_id: sandbox_id.clone(), was_alive: true },
         Answer::Sandboxes {
             sandboxes: vec![Listed {

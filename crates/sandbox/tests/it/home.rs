@@ -33,7 +33,7 @@ pub(crate) fn session() -> SessionId {
 
 pub(crate) fn config(dir: &Path, epoch: u64) -> SandboxesConfig {
     let spawner = SpawnerCommand { program: env!("CARGO_BIN_EXE_ostler-spawner").into(), args: Vec::new() };
-    SandboxesConfig { dir: dir.into(), spawner, uid_block: UidBlock::default(), epoch }
+    SandboxesConfig { dir: dir.into(), spawner, uid_block: UidBlock::default(), epoch, oci: None }
 }
 
 impl Home {
