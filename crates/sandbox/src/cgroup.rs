@@ -66,6 +66,11 @@ impl Meters {
         Self { kills, tasks: first(["pids/pids.current", "pids.current"]) }
     }
 
+    /// Whether memory is limited by the kernel.
+    pub(crate) fn counts_memory(&self) -> bool {
+        self.kills.is_some()
+    }
+
     /// How many processes were killed for memory so far.
     pub(crate) fn killed_for_memory(&self) -> u64 {
         self.kills.as_ref().map_or(0, |file| kills(&text(file)))

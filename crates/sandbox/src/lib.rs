@@ -6,6 +6,7 @@
 mod call;
 mod cgroup;
 mod confine;
+mod disk;
 mod erase;
 mod error;
 mod init;

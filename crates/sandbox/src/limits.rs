@@ -90,7 +90,9 @@ pub const PASSED_JOB: usize = 64 << 10;
 pub const SHELL_WAITS: Duration = Duration::from_secs(10);
 /// The pause between two looks at what a sandbox has on disk, where that is watched.
 pub const DISK_WATCH: Duration = Duration::from_millis(250);
-/// The longest such pause: four times as long as a look takes, otherwise.
+/// The pause between two looks at the memory of its processes, where that is watched.
+pub const MEMORY_WATCH: Duration = Duration::from_millis(50);
+/// The longest pause between two looks at the disk; otherwise four times as long as a look takes.
 pub const DISK_WATCH_MOST: Duration = Duration::from_secs(10);
 /// How long a container may take until its init listens.
 pub const CONTAINER_START: Duration = Duration::from_secs(25);

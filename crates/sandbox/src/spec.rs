@@ -127,6 +127,12 @@ impl Default for SandboxSpec {
 }
 
 impl SandboxSpec {
+    /// Bytes of one file: no more than all files together, unless init could not write a result then.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        const LEAST: u64 = 64 << 20;
+        if self.disk_bytes == 0 { self.max_file_bytes } else { self.max_file_bytes.min(self.disk_bytes.max(LEAST)) }
+    }
+
     /// Bytes of `/tmp` and of `/dev/shm`. What is in them counts as memory that no killing frees, so it is a
     /// small part of all there is, or a full one would end init itself.
     pub(crate) fn scratch_bytes(&self) -> (u64, u64) {

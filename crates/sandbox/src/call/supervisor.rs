@@ -42,7 +42,7 @@ struct Supervisor {
     /// Gone once nobody holds the other end.
     pipe: Option<File>,
     deadline: Instant,
-    /// Where the kernel does not limit the disk.
+    /// Where the kernel does not limit everything.
     watch: Option<Watch>,
 }
 
@@ -101,7 +101,7 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
-    let watch = kept.disk.map(Watch::new);
+    let watch = Watch::new(kept.watched);
     match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared, watch)) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call, job.keep_bytes);
@@ -260,7 +260,7 @@ impl Supervisor {
 }
 
 fn too_much(much: &str) -> String {
-    format!("[disk limit: the files of this sandbox are {much}, so the command was ended; delete some]")
+    format!("[{much}, so the command was ended]")
 }
 
 fn out_of_memory(killed: u64, note: Option<String>) -> String {

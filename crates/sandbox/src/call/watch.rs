@@ -1,12 +1,12 @@
-//! Watching what a sandbox has on disk, where the kernel does not limit it: the call that writes too much is
-//! ended. A call can write for as long as one look and the pause after it take before it is.
+//! Watching what a sandbox has on disk and in memory, where the kernel does not limit it: the call that takes too
+//! much is ended. It can take for as long as one look and the pause after it last before it is.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::init::Disk;
+use crate::init::{Watched, memory};
 use crate::{layout, limits};
 
 /// What lies on disk.
@@ -19,36 +19,55 @@ struct Amount {
 /// Looks again and again while a call runs.
 #[derive(Debug)]
 pub(super) struct Watch {
-    most: Amount,
-    next: Instant,
+    disk: Option<Amount>,
+    memory: Option<u64>,
+    next_disk: Instant,
+    next_memory: Instant,
 }
 
 impl Watch {
-    /// Looks before a call: what is too much already may be made less, so that is what it may have.
-    pub(super) fn new(disk: Disk) -> Self {
-        let most = Amount { bytes: disk.bytes, inodes: disk.inodes };
-        let before = amount(counted(), Amount { bytes: u64::MAX, inodes: u64::MAX });
-        Self { most: most.or_more(before), next: Instant::now() + limits::DISK_WATCH }
+    /// Looks at the disk before a call: what is too much already may be made less, so that is what it may have.
+    /// `None`: there is nothing to watch.
+    pub(super) fn new(watched: Watched) -> Option<Self> {
+        let disk = watched.disk.map(|(bytes, inodes)| {
+            let before = amount(counted(), Amount { bytes: u64::MAX, inodes: u64::MAX });
+            before.or_more(Amount { bytes, inodes })
+        });
+        let (now, memory) = (Instant::now(), watched.memory);
+        let watch = Self { disk, memory, next_disk: now + limits::DISK_WATCH, next_memory: now + limits::MEMORY_WATCH };
+        (disk.is_some() || memory.is_some()).then_some(watch)
     }
 
     /// When to look.
     pub(super) fn next(&self) -> Instant {
-        self.next
+        let disk = self.disk.map(|_| self.next_disk);
+        let memory = self.memory.map(|_| self.next_memory);
+        [disk, memory].into_iter().flatten().min().unwrap_or(self.next_disk)
     }
 
     /// Looks if it is time to. Says what is too much.
     pub(super) fn look(&mut self) -> Option<String> {
         let started = Instant::now();
-        if started < self.next {
+        if let Some(most) = self.memory
+            && started >= self.next_memory
+        {
+            self.next_memory = started + limits::MEMORY_WATCH;
+            let now = memory();
+            if now > most {
+                return Some(format!("out of memory: the processes of the sandbox have more than {most} bytes together"));
+            }
+        }
+        let most = self.disk?;
+        if started < self.next_disk {
             return None;
         }
-        let now = amount(counted(), self.most);
+        let now = amount(counted(), most);
         // Most of the time is not spent looking.
-        self.next = Instant::now() + (started.elapsed() * 4).clamp(limits::DISK_WATCH, limits::DISK_WATCH_MOST);
-        if now.bytes > self.most.bytes {
-            Some(format!("more than {} bytes", self.most.bytes))
-        } else if now.inodes > self.most.inodes {
-            Some(format!("more than {} files", self.most.inodes))
+        self.next_disk = Instant::now() + (started.elapsed() * 4).clamp(limits::DISK_WATCH, limits::DISK_WATCH_MOST);
+        if now.bytes > most.bytes {
+            Some(format!("disk limit: the files of the sandbox have more than {} bytes", most.bytes))
+        } else if now.inodes > most.inodes {
+            Some(format!("disk limit: the sandbox has more than {} files", most.inodes))
         } else {
             None
         }

@@ -33,7 +33,7 @@ pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
         (Resource::RLIMIT_CORE, NO_CORE),
         (Resource::RLIMIT_NOFILE, spec.max_open_files.max(limits::LEAST_OPEN_FILES)),
         (Resource::RLIMIT_NPROC, spec.max_processes.max(limits::LEAST_PROCESSES)),
-        (Resource::RLIMIT_FSIZE, spec.max_file_bytes),
+        (Resource::RLIMIT_FSIZE, spec.file_bytes()),
         (Resource::RLIMIT_MEMLOCK, LOCKED_BYTES),
         (Resource::RLIMIT_MSGQUEUE, MESSAGE_QUEUE_BYTES),
         (Resource::RLIMIT_SIGPENDING, PENDING_SIGNALS),

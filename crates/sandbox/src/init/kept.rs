@@ -15,11 +15,13 @@ use crate::cgroup::Meters;
 use crate::confine::Held;
 use crate::limits;
 
-/// What a disk may hold that the kernel does not limit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Disk {
-    pub(crate) bytes: u64,
-    pub(crate) inodes: u64,
+/// What a sandbox may have where the kernel does not hold it to that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watched {
+    /// Bytes and files on disk.
+    pub(crate) disk: Option<(u64, u64)>,
+    /// Bytes of memory of all processes.
+    pub(crate) memory: Option<u64>,
 }
 
 /// The directories, and what is counted.
@@ -29,7 +31,7 @@ pub(crate) struct Kept {
     /// What is counted of the sandbox.
     pub(crate) meters: Meters,
     /// What is to be watched.
-    pub(crate) disk: Option<Disk>,
+    pub(crate) watched: Watched,
 }
 
 impl Kept {
@@ -96,6 +98,6 @@ impl Kept {
             File::open(dir.join(name)).unwrap().into()
         };
         let held = Held { calls: open("calls"), uploads: open("uploads"), results: open("results"), transfers: open("transfers") };
-        Self { held, meters: Meters::default(), disk: None }
+        Self { held, meters: Meters::default(), watched: Watched::default() }
     }
 }

@@ -26,8 +26,8 @@ use crate::spec::SandboxSpec;
 use crate::sys::{self, Alone};
 use calls::Calls;
 
-pub(crate) use kept::{Disk, Kept};
-pub(crate) use processes::kill_descendants;
+pub(crate) use kept::{Kept, Watched};
+pub(crate) use processes::{kill_descendants, memory};
 
 /// What an init is born with.
 #[derive(Debug)]
@@ -75,8 +75,11 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let disk = life.watches_disk.then_some(Disk { bytes: life.spec.disk_bytes, inodes: life.spec.disk_inodes });
-    let kept = Kept { held: life.held, meters: life.meters, disk };
+    let watched = Watched {
+        disk: life.watches_disk.then_some((life.spec.disk_bytes, life.spec.disk_inodes)),
+        memory: (!life.meters.counts_memory()).then_some(life.spec.max_memory_bytes),
+    };
+    let kept = Kept { held: life.held, meters: life.meters, watched };
     let longest = Some(life.spec.max_life_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     let mut calls = Calls::new(alone, life.spec, kept);
     calls.prepare();

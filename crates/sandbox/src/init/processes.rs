@@ -13,6 +13,20 @@ pub(super) fn count() -> u64 {
     entries.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).count() as u64
 }
 
+/// Bytes of memory that all of them have, without what they share with files.
+pub(crate) fn memory() -> u64 {
+    const PAGE: u64 = 4_096;
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let own = pids.filter_map(|entry| {
+        let statm = std::fs::read_to_string(entry.path().join("statm")).ok()?;
+        let mut fields = statm.split_whitespace().skip(1);
+        let (resident, shared): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(resident.saturating_sub(shared) * PAGE)
+    });
+    own.sum()
+}
+
 /// Parent of each process.
 fn parents() -> HashMap<i32, i32> {
     const PARENT_AFTER_NAME: usize = 1;

@@ -20,6 +20,8 @@ use crate::spec::SandboxSpec;
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     pub(super) directory: &'a Path,
+    /// Where the session's files are.
+    pub(super) files: &'a Path,
     pub(super) image: Option<&'a Path>,
     pub(super) program: &'a Path,
     pub(super) uid: u32,
@@ -106,9 +108,12 @@ pub(super) fn body(
         mounts.push(mount(&file, &format!("/etc/{name}"), false));
     }
     for shared in &SHARED {
-        mounts.push(mount(&place.directory.join(shared.name), &format!("/{}", shared.target), shared.writable));
+        mounts.push(mount(&place.files.join(shared.name), &format!("/{}", shared.target), shared.writable));
     }
     mounts.push(mount(place.directory, entry::CONTROL, true));
+    for name in entry::HELD {
+        mounts.push(mount(&place.files.join(name), &format!("{}/{name}", entry::HELD_AT), true));
+    }
     mounts.push(mount(place.program, program::INSIDE, false));
     let (tmp, shm) = spec.scratch_bytes();
     let limit = |name: &str, most: u64| ResourcesUlimits { name: Some(name.into()), soft: number(most), hard: number(most) };

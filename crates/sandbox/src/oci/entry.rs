@@ -22,6 +22,9 @@ use crate::sys::{self, Alone};
 pub(crate) const ROLE: &str = "init";
 /// The sandbox's directory, inside; only root may enter it, and nobody inside is root any more.
 pub(super) const CONTROL: &str = "/run/ostler-control";
+/// What init holds of the session's files, and where, inside; below a directory that is root's as well.
+pub(super) const HELD: [&str; 2] = [layout::CALLS, layout::UPLOADS];
+pub(super) const HELD_AT: &str = "/run/ostler-held";
 const LAUNCH: &str = "launch.json";
 
 /// What it is told.
@@ -30,6 +33,7 @@ struct Launch {
     incarnation: IncarnationId,
     uid: u32,
     spec: SandboxSpec,
+    watches_disk: bool,
 }
 
 /// Where a file of the sandbox's own `/etc` lies in its directory.
@@ -38,9 +42,9 @@ pub(super) fn own_file(name: &str) -> String {
 }
 
 /// Writes down what init is told, on the host.
-pub(super) fn prepare(directory: &Path, incarnation: &IncarnationId, uid: u32, spec: &SandboxSpec) -> io::Result<()> {
+pub(super) fn prepare(directory: &Path, incarnation: &IncarnationId, uid: u32, spec: &SandboxSpec, watches_disk: bool) -> io::Result<()> {
     prepare_life(directory, incarnation)?;
-    let launch = Launch { incarnation: incarnation.clone(), uid, spec: spec.clone() };
+    let launch = Launch { incarnation: incarnation.clone(), uid, spec: spec.clone(), watches_disk };
     let next = directory.join(LAUNCH);
     let _ = fs::remove_file(&next);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(next)?;
@@ -60,12 +64,13 @@ fn begin() -> io::Result<(Alone, Life)> {
     let control = Path::new(CONTROL);
     let launch: Launch = serde_json::from_slice(&fs::read(control.join(LAUNCH))?)?;
     let secret = fs::read_to_string(control.join(layout::SECRET))?;
-    let open = |name: &str| -> io::Result<OwnedFd> { Ok(File::open(control.join(name))?.into()) };
+    let open = |directory: &Path, name: &str| -> io::Result<OwnedFd> { Ok(File::open(directory.join(name))?.into()) };
+    let held_at = Path::new(HELD_AT);
     let held = Held {
-        calls: open(layout::CALLS)?,
-        uploads: open(layout::UPLOADS)?,
-        results: open(layout::RESULTS)?,
-        transfers: open(layout::TRANSFERS)?,
+        calls: open(held_at, layout::CALLS)?,
+        uploads: open(held_at, layout::UPLOADS)?,
+        results: open(control, layout::RESULTS)?,
+        transfers: open(control, layout::TRANSFERS)?,
     };
     let meters = Meters::of_container();
     // Nothing follows: this life has its name already.
@@ -81,7 +86,7 @@ fn begin() -> io::Result<(Alone, Life)> {
     for number in 0..3 {
         sys::dup_to(&null, number)?;
     }
-    let watches_disk = launch.spec.disk_bytes > 0;
+    let watches_disk = launch.watches_disk && launch.spec.disk_bytes > 0;
     let incarnation = Some(launch.incarnation);
     Ok((alone, Life { incarnation, summons, secret, spec: launch.spec, listener, held, meters, watches_disk }))
 }

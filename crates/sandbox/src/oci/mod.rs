@@ -20,9 +20,12 @@ use bollard::query_parameters::{
 use futures::StreamExt as _;
 use ostler_core::ids::{IncarnationId, SessionId};
 
+use crate::disk::{self, Staged};
 use crate::error::SandboxError;
+use crate::layout::{self, SHARED};
 use crate::limits;
 use crate::protocol::spawner::Listed;
+use crate::spawner::furnish;
 use crate::spec::{OciConfig, SandboxSpec, SpawnerCommand};
 use container::Place;
 
@@ -38,6 +41,7 @@ const CONFLICT: u16 = 409;
 pub(crate) struct Oci {
     docker: Docker,
     pub(crate) config: OciConfig,
+    dir: PathBuf,
     /// Which directory; containers of others are not ours.
     install: String,
     /// The files that init is started from.
@@ -74,7 +78,13 @@ impl Oci {
             .map_err(|source| SandboxError::Directory { path: dir.display().to_string(), source })?;
         let install = format!("{:016x}", crate::cgroup::fingerprint(dir.as_os_str().as_encoded_bytes()));
         let command = program::command(&spawner.args);
-        Ok(Self { docker, config, install, program, command })
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let stage = entry.path().join(layout::STAGE);
+            if stage.exists() {
+                disk::unstage(&stage);
+            }
+        }
+        Ok(Self { docker, config, dir: dir.to_path_buf(), install, program, command })
     }
 
     fn name(&self, id: &SessionId) -> String {
@@ -91,9 +101,14 @@ impl Oci {
         first_id: u32,
         spec: &SandboxSpec,
     ) -> Result<Vec<String>, SandboxError> {
-        let place = Place { directory, image, program: &self.program, uid: first_id + crate::layout::AGENT_ID };
+        let uid = first_id + crate::layout::AGENT_ID;
         let refused = |source: std::io::Error| SandboxError::Directory { path: directory.display().to_string(), source };
-        entry::prepare(directory, incarnation, place.uid, spec).map_err(refused)?;
+        // Mounted where the engine sees it until the container has what is on it.
+        let staged = self.staged(directory, spec)?;
+        let files = staged.as_ref().map_or(directory, Staged::path);
+        furnish(files, &SHARED.map(|shared| shared.name), Some(uid)).map_err(refused)?;
+        let place = Place { directory, files, image, program: &self.program, uid };
+        entry::prepare(directory, incarnation, uid, spec, staged.is_none()).map_err(refused)?;
         let system = place.system().map_err(refused)?;
         let skeleton = skeleton::ensure(&self.docker, &system).await.map_err(|error| engine(&error))?;
         let labels = HashMap::from([
@@ -116,7 +131,26 @@ impl Oci {
         }
         started?;
         let runtime = self.config.runtime.as_deref().unwrap_or("the engine's runtime");
-        Ok(vec![format!("container ({runtime})"), "capabilities".into(), "landlock".into(), "seccomp".into(), "watched disk".into()])
+        let disk = if staged.is_some() { "disk limit" } else { "watched disk" };
+        let layers = [&format!("container ({runtime})"), "capabilities", "landlock", "seccomp", disk, "control groups (memory, pids, cpu)"];
+        Ok(layers.map(str::to_owned).into())
+    }
+
+    /// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
+    fn staged(&self, directory: &Path, spec: &SandboxSpec) -> Result<Option<Staged>, SandboxError> {
+        let is_plain = directory.join(SHARED[0].name).exists();
+        if spec.disk_bytes == 0 || (is_plain && !disk::exists(directory)) {
+            return Ok(None);
+        }
+        match disk::open(&self.dir, directory, &directory.join(layout::STAGE), spec) {
+            Ok(staged) => Ok(Some(staged)),
+            Err(error) if spec.required.hard_limits || disk::exists(directory) => Err(SandboxError::Isolation {
+                layer: "disk limit".into(),
+                reason: error.to_string(),
+                remedy: "let the server use loop devices, and install mkfs.ext4".into(),
+            }),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Waits until init can be connected to, or the container ends.

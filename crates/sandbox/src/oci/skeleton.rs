@@ -14,8 +14,25 @@ use super::container::System;
 use crate::layout::SHARED;
 
 const REPOSITORY: &str = "ostler-skeleton";
-const DIRECTORIES: [&str; 12] =
-    ["dev", "proc", "sys", "tmp", "run", "run/ostler-init", "run/ostler-control", "home", "mnt", "mnt/session", "etc", "var"];
+const DIRECTORIES: [&str; 15] = [
+    "dev",
+    "proc",
+    "sys",
+    "tmp",
+    "run",
+    "run/ostler-init",
+    "run/ostler-control",
+    HELD,
+    "run/ostler-held/calls",
+    "run/ostler-held/uploads",
+    "home",
+    "mnt",
+    "mnt/session",
+    "etc",
+    "var",
+];
+/// Nobody but root may enter it.
+const HELD: &str = "run/ostler-held";
 
 /// The name of the image for a system, which is made if the engine has none.
 pub(super) async fn ensure(docker: &Docker, system: &System) -> Result<String, Error> {
@@ -41,11 +58,16 @@ pub(super) async fn ensure(docker: &Docker, system: &System) -> Result<String, E
 fn archive(system: &System) -> Result<Vec<u8>, std::io::Error> {
     const MODE: u32 = 0o755;
     const MODE_OF_ALL: u32 = 0o1777;
+    const MODE_OF_ROOT: u32 = 0o700;
     let mut builder = Builder::new(Vec::new());
     let mut add = |name: &str, link: Option<&Path>| {
         let mut header = Header::new_gnu();
         header.set_size(0);
-        header.set_mode(if name == "tmp" { MODE_OF_ALL } else { MODE });
+        header.set_mode(match name {
+            "tmp" => MODE_OF_ALL,
+            HELD => MODE_OF_ROOT,
+            _ => MODE,
+        });
         if let Some(link) = link {
             header.set_entry_type(EntryType::Symlink);
             return builder.append_link(&mut header, name, link);

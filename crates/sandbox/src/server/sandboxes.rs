@@ -136,13 +136,6 @@ impl Sandboxes {
                 "set sandbox.oci.runtime to one that has a kernel of its own, or ask for less",
             ));
         }
-        if spec.required.hard_limits {
-            return Err(refused(
-                "disk limit",
-                "the disk of a container is only watched",
-                "do not require hard limits, or use the backend namespace",
-            ));
-        }
         self.stop(id).await?;
         let first_id = match self.spawner.ask(&Request::Prepare { sandbox_id: id.clone() }).await? {
             Answer::Prepared { first_id, .. } => first_id,

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::ids::IncarnationId;
 
-use super::{Launch, disk};
+use super::Launch;
 use crate::confine::{LayerError, Trees};
 use crate::layout::{self, AGENT_ID, SHARED};
 use crate::spec::{IdMapping, SandboxSpec, UidBlock};
-use crate::{erase, limits, sys};
+use crate::{disk, erase, limits, sys};
 
 /// A directory that is ready for a birth.
 #[derive(Debug)]
@@ -62,18 +62,10 @@ const DISKS: &str = "run the server as root where loop devices can be used and m
 /// Makes the directory of a sandbox that a container engine starts. Returns the host id that is its 0.
 pub(super) fn prepare_for_engine(launch: &Launch, name: &str) -> Result<u32, LayerError> {
     let path = launch.dir.join(name);
-    if disk::exists(&path) {
-        return Err(LayerError::new(
-            "disk limit",
-            "its files are on a disk of the backend namespace",
-            "keep that backend for this session",
-        ));
-    }
     let furnished = || {
         let (ids, first_id) = private(launch, &path)?;
         let own = (ids == IdMapping::OwnRange).then_some(first_id + AGENT_ID);
         furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
-        furnish(&path, &SHARED.map(|shared| shared.name), own)?;
         erase::contents(&path.join(layout::TRANSFERS))?;
         Ok(first_id)
     };
@@ -113,7 +105,7 @@ fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> R
     if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || (is_plain && !disk::exists(path)) {
         return Ok(None);
     }
-    match disk::open(&launch.dir, path, spec) {
+    match disk::open(&launch.dir, path, &launch.dir.join(layout::STAGE), spec) {
         Ok(staged) => Ok(Some(staged)),
         // What is on it must not be hidden by an empty directory.
         Err(error) if spec.required.hard_limits || disk::exists(path) => Err(LayerError::new("disk limit", error, DISKS)),
@@ -121,7 +113,8 @@ fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> R
     }
 }
 
-fn furnish(path: &Path, names: &[&str], own: Option<u32>) -> io::Result<()> {
+/// Makes directories that are there for the workload, in its name.
+pub(crate) fn furnish(path: &Path, names: &[&str], own: Option<u32>) -> io::Result<()> {
     for name in names {
         let inner = path.join(name);
         // What is there has its owner, and the workload may have changed it.
@@ -144,7 +137,7 @@ pub(super) fn renew_results(sandbox: &Path, incarnation: &IncarnationId) -> io::
 }
 
 /// Makes a directory. Whether it was not there.
-pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
+pub(crate) fn make(path: &Path, mode: u32) -> io::Result<bool> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         other => other.map(|()| true),
@@ -152,7 +145,7 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
 }
 
 /// Writes a private file anew.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let next = path.with_extension("next");
     let _ = fs::remove_file(&next);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?.write_all(bytes)?;

@@ -3,7 +3,6 @@
 
 mod birth;
 mod directory;
-mod disk;
 mod life;
 mod population;
 mod record;
@@ -132,6 +131,8 @@ pub(crate) fn prepare_life(sandbox: &std::path::Path, incarnation: &ostler_core:
 pub(crate) fn socket(sandbox: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
     directory::listen(sandbox, layout::INIT_SOCKET)
 }
+
+pub(crate) use directory::{furnish, make, replace};
 
 fn refused(layer: &str, reason: String, remedy: &str) -> Answer {
     Answer::Refused { layer: layer.into(), reason, remedy: remedy.into() }

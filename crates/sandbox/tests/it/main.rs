@@ -9,6 +9,7 @@ mod home;
 mod images;
 mod lives;
 mod oci;
+mod probes;
 mod shell;
 mod spares;
 mod tools;

@@ -43,7 +43,7 @@ async fn a_snapshot_is_the_same_session_elsewhere() {
 async fn what_is_too_large_is_no_snapshot_and_an_evil_archive_changes_nothing_else() {
     let home = Home::new().await;
     let (id, inside) = home.sandbox().await;
-    sh(&inside, "truncate -s 3G sparse").await;
+    sh(&inside, "truncate -s 1G sparse").await;
     assert!(home.sandboxes.snapshot(&id, &inside, MAX).await.unwrap_err().to_string().contains("more than"));
     sh(&inside, "rm sparse; ln -s /tmp out").await;
     let mut file = tempfile::tempfile().unwrap();

@@ -10,25 +10,31 @@ use crate::home::{Home, bash, request, sh, text};
 const NOBODY_ELSE: u32 = 64_999;
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 fn an_ordinary_user_gets_the_same_isolation() {
-    if !nix::unistd::geteuid().is_root() {
-        return as_this_user();
-    }
+    if nix::unistd::geteuid().is_root() { as_nobody_else("user::an_ordinary_user_gets_the_same_isolation", false) } else { as_this_user() }
+}
+
+/// Runs a test of this program again, as a user that owns nothing.
+#[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
+pub(crate) fn as_nobody_else(test: &str, is_shown: bool) {
     let dir = tempfile::tempdir().unwrap();
     chown(dir.path(), Some(NOBODY_ELSE), Some(NOBODY_ELSE)).unwrap();
     let id = NOBODY_ELSE.to_string();
     let itself = std::env::current_exe().unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(&itself);
-    command.args(["--exact", "user::an_ordinary_user_gets_the_same_isolation"]).env("TMPDIR", dir.path()).current_dir("/");
+    command.args(["--exact", test, "--nocapture"]).env("TMPDIR", dir.path()).current_dir("/");
     match command.output() {
-        Err(error) => eprintln!("skipped an_ordinary_user_gets_the_same_isolation: setpriv cannot be run: {error}"),
+        Err(error) => eprintln!("skipped {test} as an ordinary user: setpriv cannot be run: {error}"),
         Ok(output) if String::from_utf8_lossy(&output.stderr).contains(&format!("failed to execute {}", itself.display())) => {
-            eprintln!("skipped an_ordinary_user_gets_the_same_isolation: another user cannot run {}", itself.display());
+            eprintln!("skipped {test} as an ordinary user: another user cannot run {}", itself.display());
         }
         Ok(output) => {
-            assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+            let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            if is_shown {
+                eprintln!("{said}");
+            }
+            assert!(output.status.success(), "{said}");
         }
     }
 }

@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::Whence;
 
-use super::directory;
 use crate::layout;
+use crate::spawner::{make, replace};
 use crate::spec::SandboxSpec;
 use crate::sys::loops;
 
@@ -29,13 +29,13 @@ const LEAST_INODES: u64 = 64;
 
 /// The disk of one sandbox, mounted where nobody else sees it until this is dropped.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(crate) struct Staged {
     stage: PathBuf,
     _device: File,
 }
 
 impl Staged {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.stage
     }
 }
@@ -47,13 +47,18 @@ impl Drop for Staged {
     }
 }
 
+/// Takes away what a process that died left mounted.
+pub(crate) fn unstage(stage: &Path) {
+    let _ = umount2(stage, MntFlags::MNT_DETACH);
+}
+
 /// Whether a sandbox has a disk of its own already.
-pub(super) fn exists(sandbox: &Path) -> bool {
+pub(crate) fn exists(sandbox: &Path) -> bool {
     sandbox.join(layout::DISK).exists()
 }
 
-/// Mounts the disk of a sandbox, which is made if it has none.
-pub(super) fn open(dir: &Path, sandbox: &Path, spec: &SandboxSpec) -> io::Result<Staged> {
+/// Mounts the disk of a sandbox at `stage`, in the mount namespace of this process. It is made if there is none.
+pub(crate) fn open(dir: &Path, sandbox: &Path, stage: &Path, spec: &SandboxSpec) -> io::Result<Staged> {
     let image = sandbox.join(layout::DISK);
     if !exists(sandbox) {
         let next = image.with_extension("next");
@@ -62,11 +67,10 @@ pub(super) fn open(dir: &Path, sandbox: &Path, spec: &SandboxSpec) -> io::Result
     }
     let backing = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&image)?;
     let (number, device) = attached(&sandbox.join(layout::LOOP_DEVICE), &backing)?;
-    let stage = dir.join(layout::STAGE);
-    directory::make(&stage, 0o700)?;
+    make(stage, 0o700)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-    mount(Some(loops::path(number).as_str()), &stage, Some("ext4"), flags, Some(OPTIONS))?;
-    Ok(Staged { stage, _device: device })
+    mount(Some(loops::path(number).as_str()), stage, Some("ext4"), flags, Some(OPTIONS))?;
+    Ok(Staged { stage: stage.to_path_buf(), _device: device })
 }
 
 /// The device that holds the disk. A disk of which something may be mounted yet stays on the device that
@@ -79,7 +83,7 @@ fn attached(record: &Path, backing: &File) -> io::Result<(u32, File)> {
     }
     let (number, device) = loops::hold(backing)?;
     // Before it is mounted; until then it lets go of the disk when this process dies.
-    directory::replace(record, number.to_string().as_bytes())?;
+    replace(record, number.to_string().as_bytes())?;
     Ok((number, device))
 }
 
