@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::run::{output, program, root, run, say};
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("bash", "bash"),
     ("script", "bsdutils"),
     ("python3", "python3"),
@@ -18,7 +18,12 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "build-essential"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("ipcmk", "util-linux"),
 ];
+
+/// What is only of use to root: a container engine. `docker.io` brings runc.
+const OF_ROOT: [(&str, &str); 1] = [("dockerd", "docker.io")];
 
 /// The Python packages that black-box tests use.
 const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];
@@ -46,19 +51,23 @@ pub(crate) fn all() -> anyhow::Result<()> {
 }
 
 fn has(name: &str) -> bool {
-    output(program("sh", &["-c", &format!("command -v {name}")])).is_some()
+    output(program("sh", &["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {name}")])).is_some()
+}
+
+pub(crate) fn is_root() -> bool {
+    output(program("id", &["-u"])).is_some_and(|id| id.trim() == "0")
 }
 
 fn packages() -> anyhow::Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|(name, _)| !has(name)).map(|(_, package)| *package).collect();
+    let of_root = OF_ROOT.iter().filter(|_| is_root());
+    let mut missing: Vec<&str> = PROGRAMS.iter().chain(of_root).filter(|(name, _)| !has(name)).map(|(_, package)| *package).collect();
     if output(program("python3", &["-c", "import venv, ensurepip"])).is_none() {
         missing.push("python3-venv");
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let root_user = output(program("id", &["-u"])).is_some_and(|id| id.trim() == "0");
-    if !root_user || !has("apt-get") {
+    if !is_root() || !has("apt-get") {
         bail!(
             "these packages are missing: {}; install them, on Debian with: sudo apt-get install {}",
             missing.join(", "),

@@ -15,12 +15,14 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const SUITES: [Suite; 12] = [
+pub(crate) const SUITES: [Suite; 14] = [
     Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
     Suite { name: "fmt", about: "formatting", run: fmt },
     Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
     Suite { name: "clippy", about: "lints, warnings are errors", run: clippy },
     Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
+    Suite { name: "attacks", about: "attacks on sandboxes as they are, and on sandboxes that lack the layer against them", run: attacks },
+    Suite { name: "engine", about: "sandboxes as containers of a Docker engine that is started for it", run: engine },
     Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
     Suite { name: "ratios", about: "costs of a turn against the floor of this machine, and how they grow", run: bench::ratios },
@@ -82,6 +84,19 @@ fn unit() -> anyhow::Result<()> {
     run(program("cargo", &["test", "--quiet", "-p", "ostler", "--bins"]))?;
     say("not run by themselves, because other tests start them as child processes:");
     run(program("cargo", &["test", "--quiet", "-p", "ostler-store", "--lib", "--", "--list", "--ignored"]))
+}
+
+fn attacks() -> anyhow::Result<()> {
+    run(program("cargo", &["test", "--quiet", "-p", "ostler-sandbox", "--features", "weaken", "--test", "attacks"]))
+}
+
+fn engine() -> anyhow::Result<()> {
+    if !setup::is_root() {
+        say("engine: not run: only root can start a container engine");
+        return Ok(());
+    }
+    let tests = ["cargo", "test", "--quiet", "-p", "ostler-sandbox", "--test", "it", "--", "oci"];
+    run(program("tests/engine/with-engine", &tests))
 }
 
 fn stories() -> anyhow::Result<()> {

@@ -100,6 +100,9 @@ pub struct SandboxSpec {
     pub image: Option<String>,
     /// What must hold; a sandbox that cannot have it is not started.
     pub required: Required,
+    /// Layers that it lacks. Not in any build that is released.
+    #[cfg(feature = "weaken")]
+    pub lacks: Vec<String>,
 }
 
 impl Default for SandboxSpec {
@@ -122,11 +125,26 @@ impl Default for SandboxSpec {
             max_life_ms: 0,
             image: None,
             required: Required::default(),
+            #[cfg(feature = "weaken")]
+            lacks: Vec::new(),
         }
     }
 }
 
 impl SandboxSpec {
+    /// Whether it lacks a layer, which only a build for tests can be asked for.
+    #[cfg(feature = "weaken")]
+    pub(crate) fn lacks(&self, layer: &str) -> bool {
+        self.lacks.iter().any(|lacking| lacking == layer)
+    }
+
+    /// It lacks nothing.
+    #[cfg(not(feature = "weaken"))]
+    #[expect(clippy::unused_self, reason = "a build for tests asks the specification")]
+    pub(crate) const fn lacks(&self, _layer: &str) -> bool {
+        false
+    }
+
     /// Bytes of one file: no more than all files together, unless init could not write a result then.
     pub(crate) fn file_bytes(&self) -> u64 {
         const LEAST: u64 = 64 << 20;

@@ -24,6 +24,15 @@ use crate::sys;
 pub(crate) const NAMESPACES: libc::c_int =
     libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
+/// The namespaces of this sandbox.
+pub(crate) fn namespaces(spec: &SandboxSpec) -> libc::c_int {
+    let lacking = |layer: &str, flag: libc::c_int| if spec.lacks(layer) { flag } else { 0 };
+    NAMESPACES
+        & !(lacking("pid namespace", libc::CLONE_NEWPID)
+            | lacking("net namespace", libc::CLONE_NEWNET)
+            | lacking("ipc namespace", libc::CLONE_NEWIPC))
+}
+
 /// A layer that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LayerError {
@@ -119,26 +128,32 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("root file system", mounts::new_root(), KERNEL)?;
     on(
         "system directories",
-        mounts::system(trees.system.as_ref()),
+        mounts::system(spec, trees.system.as_ref()),
         "the system needs a readable /usr, and the kernel must be 5.12 or later",
     )?;
     on("devices", mounts::devices(spec), "the host needs /dev/null, zero, full, random, urandom and tty")?;
     on(
         "/proc",
-        proc::mount(),
+        proc::mount(spec),
         "if the server runs in a container, give it an unmasked /proc (Docker: --security-opt systempaths=unconfined)",
     )?;
     on("/etc", etc::build(trees.system.is_some()), KERNEL)?;
     on("/tmp", mounts::scratch(spec), KERNEL)?;
     on("workspace", mounts::shared(trees), "keep the data directory on a local file system of the host")?;
     on("pivot_root", mounts::leave_image().and_then(|()| mounts::pivot()), KERNEL)?;
-    on("network", network(), KERNEL)?;
+    on("network", network(spec), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
-    on("capabilities", privileges::become_agent(ids), KERNEL)?;
-    let behind = landlock::restrict(&trees.held).map_err(|error| LayerError::new("landlock", error, KERNEL))?;
+    on("capabilities", privileges::become_agent(spec, ids), KERNEL)?;
+    let behind = spec
+        .lacks("landlock")
+        .then_some(Ok(false))
+        .unwrap_or_else(|| landlock::restrict(&trees.held))
+        .map_err(|error| LayerError::new("landlock", error, KERNEL))?;
     // The walls before it stand without it, so it is missed and not required.
     layers.push(if behind { "landlock" } else { "no landlock (the kernel has none)" }.to_owned());
-    seccomp::install().map_err(|error| LayerError::new("seccomp", error, "the kernel needs CONFIG_SECCOMP_FILTER"))?;
+    if !spec.lacks("seccomp") {
+        seccomp::install().map_err(|error| LayerError::new("seccomp", error, "the kernel needs CONFIG_SECCOMP_FILTER"))?;
+    }
     layers.push("seccomp".to_owned());
     Ok(layers)
 }
@@ -155,7 +170,7 @@ pub(crate) fn enter_container(spec: &SandboxSpec, uid: u32, held: &Held) -> Resu
 
 const KERNEL: &str = "run the server on Linux 5.12 or later, outside of containers that forbid mounts";
 
-fn network() -> io::Result<()> {
+fn network(spec: &SandboxSpec) -> io::Result<()> {
     nix::unistd::sethostname("sandbox")?;
-    sys::loopback_up()
+    if spec.lacks("net namespace") { Ok(()) } else { sys::loopback_up() }
 }

@@ -56,7 +56,11 @@ pub(super) const IMAGE: &str = ".image";
 /// What is our own whatever an image says.
 const OWN: [&str; 10] = ["dev", "proc", "sys", "tmp", "run", "home", "mnt", "workspace", "etc", "lost+found"];
 
-pub(super) fn system(image: Option<&OwnedFd>) -> io::Result<()> {
+pub(super) fn system(spec: &SandboxSpec, image: Option<&OwnedFd>) -> io::Result<()> {
+    if spec.lacks("minimal root") {
+        directory("srv")?;
+        bind("/srv", "srv", 0)?;
+    }
     match image {
         Some(image) => of_image(image),
         None => of_host(),

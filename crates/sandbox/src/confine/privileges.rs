@@ -24,6 +24,9 @@ pub(super) fn become_namespace_root(ids: IdMapping) -> io::Result<()> {
 }
 
 pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
+    if spec.lacks("limits") {
+        return Ok(());
+    }
     const MESSAGE_QUEUE_BYTES: u64 = 819_200;
     const LOCKED_BYTES: u64 = 64 << 10;
     const PENDING_SIGNALS: u64 = 4_096;
@@ -46,7 +49,7 @@ pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
 }
 
 /// Becomes the agent, without any capability or way to one.
-pub(super) fn become_agent(ids: IdMapping) -> io::Result<()> {
+pub(super) fn become_agent(spec: &SandboxSpec, ids: IdMapping) -> io::Result<()> {
     setsid()?;
     chdir(WORKSPACE)?;
     sys::drop_capability_sets()?;
@@ -54,7 +57,11 @@ pub(super) fn become_agent(ids: IdMapping) -> io::Result<()> {
         setresgid(Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID))?;
         setresuid(Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID), Uid::from_raw(AGENT_ID))?;
     }
-    without_capabilities()
+    without_capabilities()?;
+    if spec.lacks("hidden init") {
+        nix::sys::prctl::set_dumpable(true)?;
+    }
+    Ok(())
 }
 
 /// The same for the first process of a container, whose ids are those of the host.

@@ -75,9 +75,10 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let is_watched = !life.spec.lacks("watcher");
     let watched = Watched {
-        disk: life.watches_disk.then_some((life.spec.disk_bytes, life.spec.disk_inodes)),
-        memory: (!life.meters.counts_memory()).then_some(life.spec.max_memory_bytes),
+        disk: (life.watches_disk && is_watched).then_some((life.spec.disk_bytes, life.spec.disk_inodes)),
+        memory: (!life.meters.counts_memory() && is_watched).then_some(life.spec.max_memory_bytes),
     };
     let kept = Kept { held: life.held, meters: life.meters, watched };
     let longest = Some(life.spec.max_life_ms).filter(|ms| *ms > 0).map(Duration::from_millis);

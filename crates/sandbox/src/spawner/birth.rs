@@ -96,7 +96,8 @@ pub(super) fn begin(
         let (reads, report) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
         fcntl(&reads, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| disk(error.into()))?;
         let at = sys::boot_ms();
-        let cloned = sys::clone_into(alone, confine::NAMESPACES).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
+        let cloned =
+            sys::clone_into(alone, confine::namespaces(spec)).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
         let (pid, pidfd) = match cloned {
             Side::Child => {
                 drop((go, reads));
@@ -272,7 +273,7 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
             drop(null);
             let keep = [prepared.listener.as_raw_fd(), report.as_raw_fd(), go.as_raw_fd()].into_iter();
             let keep: Vec<_> = keep.chain(trees.held.descriptors()).chain(meters.descriptors()).collect();
-            sys::close_all_but(&keep)
+            if spec.lacks("closed descriptors") { Ok(()) } else { sys::close_all_but(&keep) }
         };
         descriptors().map_err(|error| LayerError::new("descriptors", error, DISK))?;
         Ok((trees, layers))

@@ -102,7 +102,7 @@ fn private(launch: &Launch, path: &Path) -> io::Result<(IdMapping, u32)> {
 /// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
 fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> Result<Option<disk::Staged>, LayerError> {
     let is_plain = path.join(SHARED[0].name).exists();
-    if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || (is_plain && !disk::exists(path)) {
+    if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || spec.lacks("disk limit") || (is_plain && !disk::exists(path)) {
         return Ok(None);
     }
     match disk::open(&launch.dir, path, &launch.dir.join(layout::STAGE), spec) {

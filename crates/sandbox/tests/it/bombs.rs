@@ -54,7 +54,10 @@ async fn a_full_disk_and_too_many_files_are_said_and_can_be_mended() {
     let (_, neighbour) = home.sandbox().await;
     let filled = inside.run(&bash("head -c 500000000 /dev/zero >big")).await.unwrap();
     let said = text(&filled);
-    assert!(filled.is_error && ["No space left on device", "disk limit: ", "File size limit"].iter().any(|why| said.contains(why)), "{said}");
+    assert!(
+        filled.is_error && ["No space left on device", "disk limit: ", "File size limit"].iter().any(|why| said.contains(why)),
+        "{said}"
+    );
     let again = inside.run(&bash("rm -f big; echo on")).await.unwrap();
     assert!(text(&again).starts_with("on\n"), "{}", text(&again));
     let filled = inside.run(&bash("mkdir many; for ((i = 0; i < 100000; i++)); do : >many/$i || exit; done")).await.unwrap();
