@@ -73,6 +73,10 @@ pub(crate) struct Effort {
     pub(crate) sent: usize,
     /// Sandboxes created.
     pub(crate) sandboxes: usize,
+    /// Sandboxes that live at once.
+    pub(crate) living: usize,
+    /// Sandboxes that are parked.
+    pub(crate) parked: usize,
 }
 
 /// The full run.
@@ -92,6 +96,8 @@ pub(crate) const FULL: Effort = Effort {
     followers: 1_000,
     sent: 40,
     sandboxes: 60,
+    living: 1_000,
+    parked: 10_000,
 };
 
 /// `--quick`: the same rows with less of everything that takes long.
@@ -111,4 +117,6 @@ pub(crate) const QUICK: Effort = Effort {
     followers: 1_000,
     sent: 10,
     sandboxes: 15,
+    living: 100,
+    parked: 200,
 };

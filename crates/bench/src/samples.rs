@@ -31,6 +31,11 @@ impl Samples {
         self.percentile(50)
     }
 
+    /// The median of the last quarter.
+    pub(crate) fn late_median(&self) -> f64 {
+        Self { values: self.values[self.values.len() * 3 / 4..].to_vec() }.median()
+    }
+
     /// The smallest; infinite where there are none.
     pub(crate) fn least(&self) -> f64 {
         self.values.iter().copied().fold(f64::INFINITY, f64::min)
@@ -53,6 +58,7 @@ mod tests {
         (1..=200).rev().for_each(|value| samples.push(f64::from(value)));
         let found = [0, 50, 95, 99, 100].map(|percent| samples.percentile(percent));
         assert_eq!(found, [1.0, 100.0, 190.0, 198.0, 200.0]);
+        assert_eq!(samples.late_median(), 25.0);
         assert_eq!((samples.least(), samples.most(), samples.len()), (1.0, 200.0, 200));
     }
 }

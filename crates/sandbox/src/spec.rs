@@ -53,9 +53,9 @@ pub struct UidBlock {
 }
 
 impl Default for UidBlock {
-    /// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
+    /// 32,767 sandboxes of 65,536 ids, living or parked, far above what systems give to people and services.
     fn default() -> Self {
-        Self { first: 2_000_000_000, count: 65_536 * 2_048 }
+        Self { first: 2_000_000_000, count: 65_536 * 32_767 }
     }
 }
 

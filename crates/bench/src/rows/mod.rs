@@ -2,6 +2,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod commits;
+pub(crate) mod crowd;
 pub(crate) mod followers;
 pub(crate) mod raw;
 pub(crate) mod recovery;
@@ -39,13 +40,15 @@ pub(crate) enum Row {
     Followers,
     /// Sandboxes.
     Sandbox,
+    /// Many sandboxes, living and parked. Takes some minutes.
+    Crowd,
     /// The size of the binary.
     Binary,
 }
 
 impl Row {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Turn,
         Self::Delta,
         Self::Tools,
@@ -57,6 +60,7 @@ impl Row {
         Self::Recovery,
         Self::Followers,
         Self::Sandbox,
+        Self::Crowd,
         Self::Binary,
     ];
 
@@ -74,6 +78,7 @@ impl Row {
             Self::Recovery => recovery::measure(lab).await,
             Self::Followers => followers::measure(lab).await,
             Self::Sandbox => sandbox::measure(lab, raw).await,
+            Self::Crowd => crowd::measure(lab).await,
             Self::Binary => binary(lab),
         }
     }

@@ -10,8 +10,8 @@ use ostler_sandbox::{IsolationFloor, OciConfig, SandboxSpec, UidBlock, Wishes};
 use super::file;
 use super::shown::Origins;
 
-/// 2,048 sandboxes of 65,536 ids, far above what systems give to people and services.
-pub(super) const DEFAULT_UIDS: UidBlock = UidBlock { first: 2_000_000_000, count: 65_536 * 2_048 };
+/// 32,767 sandboxes of 65,536 ids, living or parked, far above what systems give to people and services.
+pub(super) const DEFAULT_UIDS: UidBlock = UidBlock { first: 2_000_000_000, count: 65_536 * 32_767 };
 /// Sandboxes that are ready for sessions to come.
 const DEFAULT_SPARES: u32 = 2;
 /// Less would end what runs in it before it has done anything.

@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
 use ostler_core::ids::IncarnationId;
 
-use super::directory::Prepared;
+use super::directory::{Prepared, Slots};
 use super::{Launch, directory, record};
 use crate::cgroup::{Groups, Meters};
 use crate::confine::{self, LayerError, SetupReport, Trees};
@@ -77,6 +77,7 @@ struct Inheritance {
 pub(super) fn begin(
     alone: &Alone,
     launch: &Launch,
+    slots: &mut Slots,
     groups: &mut Groups,
     name: &str,
     incarnation: Option<&IncarnationId>,
@@ -84,7 +85,7 @@ pub(super) fn begin(
 ) -> Result<Birth, LayerError> {
     let disk = |error: io::Error| LayerError::new("directories", error, DISK);
     required(spec, groups)?;
-    let mut prepared = directory::prepare(launch, name, spec)?;
+    let mut prepared = directory::prepare(launch, slots, name, spec)?;
     if let Some(incarnation) = incarnation {
         directory::renew_results(&prepared.path, incarnation).map_err(disk)?;
     }

@@ -1,6 +1,6 @@
 //! The directory of one sandbox on the host: made, owned and given an id range here.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
@@ -33,9 +33,9 @@ pub(super) struct Prepared {
 }
 
 /// Makes or renews it. What the workload wrote before stays, what init wrote does not.
-pub(super) fn prepare(launch: &Launch, name: &str, spec: &SandboxSpec) -> Result<Prepared, LayerError> {
+pub(super) fn prepare(launch: &Launch, slots: &mut Slots, name: &str, spec: &SandboxSpec) -> Result<Prepared, LayerError> {
     let path = launch.dir.join(name);
-    let (ids, first_id) = private(launch, &path).map_err(|error| LayerError::new("directories", error, DIRECTORIES))?;
+    let (ids, first_id) = private(launch, slots, name).map_err(|error| LayerError::new("directories", error, DIRECTORIES))?;
     let own = match ids {
         IdMapping::OwnRange => Some(first_id + AGENT_ID),
         IdMapping::ServerUser => None,
@@ -60,10 +60,10 @@ const DIRECTORIES: &str = "check the space and the permissions of the data direc
 const DISKS: &str = "run the server as root where loop devices can be used and mkfs.ext4 is installed, or do not require hard limits";
 
 /// Makes the directory of a sandbox that a container engine starts. Returns the host id that is its 0.
-pub(super) fn prepare_for_engine(launch: &Launch, name: &str) -> Result<u32, LayerError> {
+pub(super) fn prepare_for_engine(launch: &Launch, slots: &mut Slots, name: &str) -> Result<u32, LayerError> {
     let path = launch.dir.join(name);
-    let furnished = || {
-        let (ids, first_id) = private(launch, &path)?;
+    let mut furnished = || {
+        let (ids, first_id) = private(launch, slots, name)?;
         let own = (ids == IdMapping::OwnRange).then_some(first_id + AGENT_ID);
         furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
         erase::contents(&path.join(layout::TRANSFERS))?;
@@ -94,9 +94,10 @@ fn image(launch: &Launch, spec: &SandboxSpec) -> Result<Option<PathBuf>, LayerEr
     ))
 }
 
-fn private(launch: &Launch, path: &Path) -> io::Result<(IdMapping, u32)> {
-    make(path, 0o700)?;
-    if nix::unistd::geteuid().is_root() { Ok((IdMapping::OwnRange, first_id(launch, path)?)) } else { Ok((IdMapping::ServerUser, 0)) }
+fn private(launch: &Launch, slots: &mut Slots, name: &str) -> io::Result<(IdMapping, u32)> {
+    make(&launch.dir.join(name), 0o700)?;
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root { Ok((IdMapping::OwnRange, first_id(launch, slots, name)?)) } else { Ok((IdMapping::ServerUser, 0)) }
 }
 
 /// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
@@ -167,19 +168,61 @@ pub(super) fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The range of a sandbox: the one it has had, or the first that no other sandbox has.
-fn first_id(launch: &Launch, path: &Path) -> io::Result<u32> {
+/// Who has which range. Kept in memory, because to look into thousands of directories for each start would take
+/// longer than the start.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// The names of the directories that have one.
+    taken: HashMap<u32, String>,
+    /// Where to look first.
+    next: u32,
+}
+
+impl Slots {
+    /// Reads who has one.
+    pub(super) fn read(dir: &Path) -> io::Result<Self> {
+        let mut taken = HashMap::new();
+        for entry in fs::read_dir(dir)?.flatten() {
+            if let (Some(slot), Ok(name)) = (read_slot(&entry.path().join(layout::SLOT)), entry.file_name().into_string()) {
+                taken.insert(slot, name);
+            }
+        }
+        Ok(Self { taken, next: 0 })
+    }
+
+    /// A directory has another name.
+    pub(super) fn renamed(&mut self, from: &str, to: &str) {
+        if let Some(name) = self.taken.values_mut().find(|name| *name == from) {
+            to.clone_into(name);
+        }
+    }
+
+    /// One that nobody has, or whose directory is gone.
+    fn free(&mut self, dir: &Path, name: &str, slots: u32) -> Option<u32> {
+        for at in 0..slots {
+            let slot = (self.next + at) % slots;
+            let is_free = self.taken.get(&slot).is_none_or(|holder| read_slot(&dir.join(holder).join(layout::SLOT)) != Some(slot));
+            if is_free {
+                self.taken.insert(slot, name.to_owned());
+                self.next = (slot + 1) % slots;
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+/// The range of a sandbox: the one it has had, or one that no other sandbox has.
+fn first_id(launch: &Launch, slots: &mut Slots, name: &str) -> io::Result<u32> {
     let UidBlock { first, count } = launch.uid_block;
-    let slots = count / limits::IDS_PER_SANDBOX;
-    let own = path.join(layout::SLOT);
+    let most = count / limits::IDS_PER_SANDBOX;
+    let own = launch.dir.join(name).join(layout::SLOT);
     let slot = match read_slot(&own) {
-        Some(slot) if slot < slots => slot,
+        Some(slot) if slot < most => slot,
         _ => {
-            let taken: BTreeSet<u32> =
-                fs::read_dir(&launch.dir)?.flatten().filter_map(|entry| read_slot(&entry.path().join(layout::SLOT))).collect();
-            let free = (0..slots).find(|slot| !taken.contains(slot));
+            let free = slots.free(&launch.dir, name, most);
             let free = free.ok_or_else(|| {
-                io::Error::other(format!("all {slots} id ranges are taken; delete sessions or give the server a larger uid block"))
+                io::Error::other(format!("all {most} id ranges are taken; delete sessions or give the server a larger uid block"))
             })?;
             replace(&own, free.to_string().as_bytes())?;
             free
@@ -203,23 +246,28 @@ mod tests {
     fn ranges_are_kept_never_shared_and_given_again_when_their_directory_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let launch = Launch { dir: dir.path().into(), uid_block: UidBlock { first: 1_000_000, count: limits::IDS_PER_SANDBOX * 2 } };
-        let range = |name: &str| {
-            let path = dir.path().join(name);
-            make(&path, 0o700).unwrap();
-            first_id(&launch, &path)
+        let mut slots = Slots::read(dir.path()).unwrap();
+        let range = |slots: &mut Slots, name: &str| {
+            make(&dir.path().join(name), 0o700).unwrap();
+            first_id(&launch, slots, name)
         };
-        assert_eq!(range("a").unwrap(), 1_000_000);
-        assert_eq!(range("b").unwrap(), 1_065_536);
-        assert_eq!(range("a").unwrap(), 1_000_000);
-        assert!(range("c").unwrap_err().to_string().contains("larger uid block"));
+        assert_eq!(range(&mut slots, "a").unwrap(), 1_000_000);
+        assert_eq!(range(&mut slots, "b").unwrap(), 1_065_536);
+        assert_eq!(range(&mut slots, "a").unwrap(), 1_000_000);
+        fs::rename(dir.path().join("b"), dir.path().join("d")).unwrap();
+        slots.renamed("b", "d");
+        assert!(range(&mut slots, "c").unwrap_err().to_string().contains("larger uid block"));
+        // The same is known by a spawner that finds them.
+        assert!(range(&mut Slots::read(dir.path()).unwrap(), "c").is_err());
         fs::remove_dir_all(dir.path().join("a")).unwrap();
-        assert_eq!(range("c").unwrap(), 1_000_000);
+        assert_eq!(range(&mut slots, "c").unwrap(), 1_000_000);
     }
 
     #[test]
     fn a_block_that_begins_with_the_hosts_root_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let launch = Launch { dir: dir.path().into(), uid_block: UidBlock { first: 0, count: 65_536 } };
-        assert!(first_id(&launch, dir.path()).is_err());
+        make(&dir.path().join("a"), 0o700).unwrap();
+        assert!(first_id(&launch, &mut Slots::read(dir.path()).unwrap(), "a").is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::birth::{self, Birth, Born};
+use super::directory::Slots;
 use super::life::{self, Sandbox, Wish};
 use super::{Launch, directory, refused};
 use crate::cgroup::{Groups, Usage};
@@ -46,6 +47,7 @@ struct Wanted {
 pub(super) struct Population {
     alone: Alone,
     launch: Launch,
+    slots: Slots,
     groups: Groups,
     sandboxes: BTreeMap<SessionId, Sandbox>,
     births: Vec<(Purpose, Birth)>,
@@ -67,9 +69,11 @@ impl Population {
     pub(super) fn new(alone: Alone, launch: Launch) -> std::io::Result<Self> {
         let sandboxes = life::survivors(&launch.dir)?;
         let groups = Groups::find(&launch.dir);
+        let slots = Slots::read(&launch.dir)?;
         let population = Self {
             alone,
             launch,
+            slots,
             groups,
             sandboxes,
             births: Vec::new(),
@@ -138,7 +142,7 @@ impl Population {
             let alive = self.sandboxes.len() + self.births.len();
             return Some(refused("spawner", format!("{alive} sandboxes are alive"), "end some sessions"));
         }
-        match birth::begin(&self.alone, &self.launch, &mut self.groups, id.as_str(), Some(&incarnation), &spec) {
+        match birth::begin(&self.alone, &self.launch, &mut self.slots, &mut self.groups, id.as_str(), Some(&incarnation), &spec) {
             Ok(birth) => {
                 self.births.push((Purpose::Session { id, incarnation, peer }, birth));
                 None
@@ -155,8 +159,12 @@ impl Population {
         }
         while let Some(at) = self.spares.iter().position(|spare| spare.spec == *spec) {
             let mut spare = self.spares.remove(at);
+            let name = spare.born.path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             match spare.born.summon(path.clone(), incarnation) {
-                Ok(()) => return Some(spare.born),
+                Ok(()) => {
+                    self.slots.renamed(&name, id.as_str());
+                    return Some(spare.born);
+                }
                 // It died while it waited.
                 Err(_) => self.discard(spare.born),
             }
@@ -194,8 +202,8 @@ impl Population {
     }
 
     /// Makes the directory of a sandbox that is started elsewhere.
-    pub(super) fn prepare(&self, id: SessionId) -> Answer {
-        match directory::prepare_for_engine(&self.launch, id.as_str()) {
+    pub(super) fn prepare(&mut self, id: SessionId) -> Answer {
+        match directory::prepare_for_engine(&self.launch, &mut self.slots, id.as_str()) {
             Ok(first_id) => Answer::Prepared { sandbox_id: id, first_id },
             Err(error) => refused(&error.layer, error.reason, &error.remedy),
         }
@@ -299,7 +307,7 @@ impl Population {
         let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, directory::hex(&bytes)));
         let begun = name
             .map_err(|error| LayerError::new("spare", error, ""))
-            .and_then(|name| birth::begin(&self.alone, &self.launch, &mut self.groups, &name, None, &wanted.spec));
+            .and_then(|name| birth::begin(&self.alone, &self.launch, &mut self.slots, &mut self.groups, &name, None, &wanted.spec));
         match begun {
             Ok(birth) => self.births.push((Purpose::Spare { spec: wanted.spec.clone() }, birth)),
             Err(_) => wanted.spares = 0,
