@@ -70,5 +70,11 @@ pub(crate) const COUNTED: [&str; 4] = ["/workspace", "/home/agent", "/mnt/sessio
 pub(crate) const CALLS_INSIDE: &str = "/mnt/session/calls";
 /// The saved shell state, inside.
 pub(crate) const SHELL_STATE: &str = "/run/ostler/state";
+/// Where shells leave things for a moment, inside, relative to the root: in memory.
+pub(crate) const SHELL_SCRATCH: &str = "run/ostler-shell";
+/// How the command of a shell ended, inside; before the shell's pid.
+pub(crate) const SHELL_STATUS: &str = "/run/ostler-shell/status";
+/// The state that a shell leaves, inside; before the shell's pid.
+pub(crate) const SHELL_LEFT: &str = "/run/ostler-shell/state";
 /// The user that everything runs as, inside.
 pub(crate) const AGENT_ID: u32 = 1_000;

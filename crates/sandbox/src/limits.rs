@@ -114,10 +114,18 @@ pub const IMAGE_DOCUMENT_BYTES: u64 = 16 << 20;
 pub const IMAGE_INDEXES: u32 = 4;
 /// The time of moving archives in and out.
 pub const TRANSFER_TIMEOUT_MS: u64 = 30 * 60 * 1_000;
+/// Shells that wait for calls at once: one for the next, and the one that had the last.
+pub const SHELLS_WAITING: usize = 2;
+/// How long a shell may take to leave its state once its command has ended.
+pub const SHELL_LEAVES: Duration = Duration::from_secs(2);
 /// Bytes of a command.
 pub const COMMAND_BYTES: usize = 1 << 20;
 /// Bytes of a saved shell state; a larger one is dropped.
 pub const SHELL_STATE_BYTES: u64 = 4 << 20;
+/// Bytes of what shells leave in memory for a moment: a state of the largest size, and another.
+pub const SHELL_SCRATCH_BYTES: u64 = 2 * SHELL_STATE_BYTES;
+/// Files of the same.
+pub const SHELL_SCRATCH_FILES: u64 = 256;
 /// Bytes of text that `read` returns.
 pub const READ_TEXT_BYTES: usize = 256 << 10;
 /// Bytes of an image in base64.

@@ -74,7 +74,12 @@ async fn crowd(place: &mut Place, living: usize, parked: usize) -> anyhow::Resul
         Figure::new("crowd", format!("{living} living ones that do nothing: KiB of memory each"), each, Unit::Count).at_most(700.0),
         Figure::new("crowd", "start of the last quarter of them, p50", starts.late_median(), Unit::Ms),
         Figure::new("crowd", "bash tool in one of them, p50", calls.percentile(50), Unit::Ms),
-        Figure::new("crowd", format!("{} parked ones: MB of memory that all cost", ids.len()), (before - left) * 1_024.0 / 1e6, Unit::Megabytes),
+        Figure::new(
+            "crowd",
+            format!("{} parked ones: MB of memory that all cost", ids.len()),
+            (before - left) * 1_024.0 / 1e6,
+            Unit::Megabytes,
+        ),
         Figure::new("crowd", "beside them: woken to first output, p50", woken.percentile(50), Unit::Ms),
         Figure::new("crowd", "beside them: start of a new one, p50", first.percentile(50), Unit::Ms),
     ])

@@ -23,6 +23,7 @@ struct Times {
     ready: Samples,
     woken: Samples,
     live: Samples,
+    rested: Samples,
     killed: Samples,
 }
 
@@ -91,6 +92,7 @@ pub(super) async fn measure(lab: &Lab, raw: &Raw) -> anyhow::Result<Vec<Figure>>
         line("woken: the same with files and a shell's state, p50", &times.woken, 50).at_most(8.0).above(raw.namespaces),
         line("bash tool in a live one, p50", &times.live, 50).at_most(3.0).above(raw.bash),
         line("the same, p99", &times.live, 99).above(raw.bash),
+        line("the same after a pause, p50", &times.rested, 50).above(raw.bash),
         line("killed, until nothing is left, p99", &times.killed, 99).at_most(100.0),
     ];
     if let Some(socket) = std::env::var_os("OSTLER_TEST_ENGINE").map(PathBuf::from) {
@@ -120,6 +122,12 @@ async fn all(place: &mut Place, count: usize) -> anyhow::Result<Times> {
             let before = clock::now();
             place.bash(&inside).await?;
             times.live.push(clock::millis(before, clock::now()));
+        }
+        for _ in 0..2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            let before = clock::now();
+            place.bash(&inside).await?;
+            times.rested.push(clock::millis(before, clock::now()));
         }
         let before = clock::now();
         place.sandboxes.stop(&id).await?;

@@ -52,6 +52,10 @@ pub(crate) enum Told {
     Cancel = b'c',
     /// To init: the result is on disk.
     Settled = b's',
+    /// To init: the shell has left its state, or will not.
+    Left = b'l',
+    /// To init: nothing of the call is left, and another can be had.
+    Free = b'f',
 }
 
 impl Job {
@@ -91,8 +95,8 @@ impl Job {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// Whether the next shell must load its state again.
-    pub(crate) fn leaves_state(&self) -> bool {
+    /// Whether it needs the state that the last shell leaves.
+    pub(crate) fn needs_state(&self) -> bool {
         self.is_shell() || transfer::is_transfer(&self.tool)
     }
 
@@ -115,9 +119,9 @@ fn perform(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) {
     if sys::close_all_but(&keep).is_err() {
         return;
     }
-    let Some(job) = job else { return supervisor::wait_and_run(alone, kept, control) };
+    let Some(job) = job else { return supervisor::wait_and_run(alone, kept, &control) };
     if job.is_shell() {
-        return supervisor::run(alone, kept, &job, control);
+        return supervisor::run(alone, kept, &job, &control);
     }
     // What a file or a pattern makes it take ends this process or the tool's, not init.
     let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);

@@ -15,55 +15,90 @@ pub(super) fn clean(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }
 
-/// Collects the output of a shell: its end in memory, all of it (within bounds) in the call's file.
+/// Collects the output of a shell: its end in memory, and all of it (within bounds) in the call's file, once it is
+/// more than is shown.
 #[derive(Debug)]
-pub(super) struct Output {
-    file: Option<std::fs::File>,
+pub(super) struct Output<'a> {
+    kept: &'a Kept,
+    call: &'a EventId,
+    file: Spill,
     /// Bytes that the file may have.
     keep: u64,
     tail: Vec<u8>,
     total: u64,
 }
 
+/// The call's file.
+#[derive(Debug)]
+enum Spill {
+    /// Not needed so far.
+    None,
+    Open(std::fs::File),
+    /// The disk is full; the end of the output is still shown.
+    Failed,
+}
+
 /// Bytes that may be needed to show a whole result.
 const TAIL: usize = limits::RESULT_CHARS * 4;
 
-impl Output {
-    pub(super) fn new(kept: &Kept, call: &EventId, keep: u64) -> Self {
-        Self { file: kept.call_file(call).ok(), keep, tail: Vec::new(), total: 0 }
+impl<'a> Output<'a> {
+    pub(super) fn new(kept: &'a Kept, call: &'a EventId, keep: u64) -> Self {
+        Self { kept, call, file: Spill::None, keep, tail: Vec::new(), total: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let room = usize::try_from(self.keep.saturating_sub(self.total)).unwrap_or(usize::MAX);
-        let fits = &bytes[..bytes.len().min(room)];
-        if self.file.as_mut().is_some_and(|file| file.write_all(fits).is_err()) {
-            self.file = None; // The disk is full; the end of the output is still shown.
+        if let Spill::Open(_) = self.file {
+            self.spill(bytes);
         }
         self.total += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
         if self.tail.len() > 2 * TAIL {
+            self.begin_to_spill();
             self.tail.drain(..self.tail.len() - TAIL);
         }
     }
 
+    /// Puts what there is into the file, unless it is there.
+    fn begin_to_spill(&mut self) {
+        if let Spill::None = self.file {
+            self.file = self.kept.call_file(self.call).map_or(Spill::Failed, Spill::Open);
+            let whole = std::mem::take(&mut self.tail);
+            // Until now nothing was dropped and nothing written.
+            self.total -= whole.len() as u64;
+            self.spill(&whole);
+            self.total += whole.len() as u64;
+            self.tail = whole;
+        }
+    }
+
+    /// Writes what has a place behind all that came before.
+    fn spill(&mut self, bytes: &[u8]) {
+        let room = usize::try_from(self.keep.saturating_sub(self.total)).unwrap_or(usize::MAX);
+        let fits = &bytes[..bytes.len().min(room)];
+        if let Spill::Open(file) = &mut self.file
+            && file.write_all(fits).is_err()
+        {
+            self.file = Spill::Failed;
+        }
+    }
+
     /// What is shown, with `note` (why and how it ended) below it.
-    pub(super) fn finish(self, kept: &Kept, call: &EventId, note: Option<&str>) -> String {
+    pub(super) fn finish(mut self, note: Option<&str>) -> String {
         let whole = self.total == self.tail.len() as u64;
         let mut text = clean(&self.tail);
-        if whole && text.chars().count() <= limits::RESULT_CHARS {
-            kept.drop_call_file(call);
-        } else {
+        if !whole || text.chars().count() > limits::RESULT_CHARS {
+            self.begin_to_spill();
             let mut cut = text.len().saturating_sub(limits::BASH_PREVIEW_BYTES);
             while !text.is_char_boundary(cut) {
                 cut += 1;
             }
-            let place = if self.file.is_some() {
-                format!("the full output is in {}/{call}", layout::CALLS_INSIDE)
+            let is_stored = matches!(self.file, Spill::Open(_));
+            let place = if is_stored {
+                format!("the full output is in {}/{}", layout::CALLS_INSIDE, self.call)
             } else {
                 "the rest could not be stored".to_owned()
             };
-            let bound =
-                if self.file.is_some() && self.total > self.keep { format!(" (its first {} bytes)", self.keep) } else { String::new() };
+            let bound = if is_stored && self.total > self.keep { format!(" (its first {} bytes)", self.keep) } else { String::new() };
             text = format!("[output of {} bytes truncated to its end; {place}{bound}]\n{}", self.total, &text[cut..]);
         }
         match note {
@@ -119,7 +154,7 @@ mod tests {
         let (kept, call) = (kept(dir), "sevt_1".parse().unwrap());
         let mut output = Output::new(&kept, &call, KEEP);
         parts.iter().for_each(|part| output.push(part));
-        output.finish(&kept, &call, note)
+        output.finish(note)
     }
 
     #[test]

@@ -10,16 +10,34 @@
   }
   __ostler_place() { builtin :; }
   __ostler_set=
+  # Until here there need be no command. Nobody will ever say that there is one once 62 is closed.
+  builtin read -r -t 1000000 -u 62 __ostler_command || builtin exit
   if [[ -f /run/ostler/state ]]; then
     builtin . /run/ostler/state >/dev/null 2>&1 </dev/null
   fi
-  __ostler_left=
+  __ostler_left= __ostler_said=
+  # How it ended, as soon as that is known: who waits for it need not wait for the state.
+  __ostler_say() {
+    builtin local -
+    builtin set +eux +o noclobber
+    [[ $__ostler_said ]] && builtin return
+    if [[ $1 ]]; then
+      # A trap of the command itself may stand in the place of ours, and has yet to run.
+      builtin local __ostler_trap=
+      builtin trap -p EXIT >|"/run/ostler-shell/status.$$"
+      builtin read -r __ostler_trap <"/run/ostler-shell/status.$$"
+      [[ $__ostler_trap == *__ostler_say* ]] || builtin return
+    fi
+    __ostler_said=1
+    builtin printf '%s\n' "$__ostler_status" >|"/run/ostler-shell/status.$$"
+    builtin kill -s USR1 "$PPID"
+  }
   # Everything at once: choosing would cost more than all the rest. What cannot be assigned is refused when it is loaded.
   __ostler_leave() {
     [[ $__ostler_left ]] && builtin return
     __ostler_left=1 __ostler_command= __ostler_options=$SHELLOPTS __ostler_shopts=$BASHOPTS
     builtin set +aeux +o posix +o noclobber +o pipefail
-    builtin unset -f __ostler_shopt __ostler_place __ostler_leave
+    builtin unset -f __ostler_shopt __ostler_place __ostler_leave __ostler_say
     {
       builtin printf '__ostler_shopt %q\n' "$__ostler_shopts"
       builtin declare -p
@@ -36,17 +54,14 @@
         esac
       done
       builtin printf '__ostler_set=%q\n#whole\n' "$__ostler_line"
-    } >|"/run/ostler/state.$$"
+    } >|"/run/ostler-shell/state.$$"
   }
-  # Until here there need be no command. Nobody will ever say that there is one once 62 is closed. With a time, TMOUT is nothing.
-  builtin read -r -t 1000000 -u 62 || builtin exit
   SECONDS=0
   { __ostler_place; } >/dev/null 2>&1
   builtin mapfile -d '' -u 63 __ostler_command
   exec 62<&- 63<&-
-  builtin trap '{ __ostler_status=$?; \__ostler_leave; } >/dev/null 2>&1 </dev/null; \builtin exit "$__ostler_status"' EXIT
+  builtin trap '{ __ostler_status=$?; \__ostler_say; \__ostler_leave; } >/dev/null 2>&1 </dev/null; \builtin exit "$__ostler_status"' EXIT
   builtin eval "${__ostler_set:+$__ostler_set$'\n'}$__ostler_command"
-  # A trap of the command itself may stand in the place of ours.
-  { __ostler_status=$?; __ostler_leave; } >/dev/null 2>&1 </dev/null
+  { __ostler_status=$?; __ostler_say first; __ostler_leave; } >/dev/null 2>&1 </dev/null
   builtin exit "$__ostler_status"
 }

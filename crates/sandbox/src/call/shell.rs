@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -17,9 +17,8 @@ use nix::unistd::{Pid, pipe2};
 use crate::sys::{self, Alone, Side};
 use crate::{layout, limits};
 
-/// Loads the state, waits for a line on the descriptor for it, runs the command from the other, and
-/// saves the state at the end. Options
-/// come last, so that they do not change how the state is loaded.
+/// Waits for a line on the descriptor for it, loads the state, runs the command from the other, and saves the
+/// state at the end. Options come last, so that they do not change how the state is loaded.
 const PRELUDE: &str = include_str!("prelude.sh");
 
 /// Its last line.
@@ -51,30 +50,97 @@ pub(super) fn tidy_state(restart: bool) {
 /// Puts the state that a shell left in the place of the last one, if it is whole, and removes what
 /// else it left. Done here because bash would need another program for it.
 pub(super) fn adopt_state(shell: Pid) {
-    let next = format!("{}.{shell}", layout::SHELL_STATE);
-    if is_whole(&next).unwrap_or(false) && fs::rename(&next, layout::SHELL_STATE).is_ok() {
-        return;
+    let left = format!("{}.{shell}", layout::SHELL_LEFT);
+    if let Ok(Some(state)) = whole(&left) {
+        // What cannot be loaded takes bash longer to refuse than all the rest to load.
+        let state = without_refused(&state);
+        // Most commands leave the state as it was.
+        if !whole(layout::SHELL_STATE).is_ok_and(|last| last.is_some_and(|last| last == state)) {
+            let next = format!("{}.next", layout::SHELL_STATE);
+            let written = fs::remove_file(&next).or_else(absent).and_then(|()| fs::write(&next, state));
+            // Otherwise the next call starts from the last state: the disk may be full.
+            let _ = written.and_then(|()| fs::rename(next, layout::SHELL_STATE));
+        }
     }
-    // The next call starts from the last state: the disk may be full.
-    let _ = fs::remove_file(next);
+    let _ = fs::remove_file(left);
 }
 
-/// Whether the shell came to the end of what it had to write.
-fn is_whole(state: &str) -> io::Result<bool> {
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// How the command of a shell ended, if the shell has said so.
+pub(super) fn status(shell: Pid) -> Option<i32> {
+    const LONGEST: u64 = 8;
+    let path = format!("{}.{shell}", layout::SHELL_STATUS);
     // It is the workload's file: it may be a link to anywhere, or a pipe that nobody writes to.
-    let mut file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state)?;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+    let mut text = String::new();
+    let read = opened.and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let _ = fs::remove_file(path);
+    read.ok()?;
+    text.trim().parse().ok()
+}
+
+/// The state, if the shell came to the end of what it had to write.
+fn whole(state: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state)?;
     let meta = file.metadata()?;
     if !meta.is_file() || meta.len() > limits::SHELL_STATE_BYTES {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut end = [0; WHOLE.len()];
-    let length = i64::try_from(WHOLE.len()).map_err(io::Error::other)?;
-    file.seek(SeekFrom::End(-length))?;
-    file.read_exact(&mut end)?;
-    Ok(end == WHOLE)
+    let mut text = Vec::new();
+    file.take(limits::SHELL_STATE_BYTES).read_to_end(&mut text)?;
+    Ok(text.ends_with(&WHOLE).then_some(text))
 }
 
-/// A bash that has loaded the state and waits for its command.
+/// Variables that bash sets by itself: it refuses to have them set, or they mean nothing to the next one.
+const REFUSED: [&str; 26] = [
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ARGC",
+    "BASH_ARGV",
+    "BASH_ARGV0",
+    "BASH_COMMAND",
+    "BASH_EXECUTION_STRING",
+    "BASH_LINENO",
+    "BASH_SOURCE",
+    "BASH_SUBSHELL",
+    "BASH_VERSINFO",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "LINENO",
+    "PIPESTATUS",
+    "PPID",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "SRANDOM",
+    "UID",
+    "_",
+];
+/// Before the names of our own variables.
+const OURS: &[u8] = b"__ostler_";
+
+/// The state without those lines of `declare -p` that name such variables.
+fn without_refused(state: &[u8]) -> Vec<u8> {
+    let is_refused = |line: &[u8]| {
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        words.next() == Some(b"declare".as_slice())
+            && words.next().is_some_and(|flags| flags.starts_with(b"-"))
+            && words.next().is_some_and(|rest| {
+                let name = rest.split(|byte| matches!(byte, b'=' | b'\n')).next().unwrap_or_default();
+                name.starts_with(OURS) || REFUSED.iter().any(|refused| refused.as_bytes() == name)
+            })
+    };
+    state.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_refused(line)).flatten().copied().collect()
+}
+
+/// A bash that waits for its command. It loads the state that there is when it gets it.
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) pid: Pid,
@@ -139,5 +205,17 @@ fn exec(command: &impl AsFd, waits: &impl AsFd, output: &impl AsFd) -> io::Error
     match prepared() {
         Ok(prelude) => sys::exec(c"/bin/bash", &[c"bash", c"--noprofile", c"--norc", c"-c", &prelude], &ENVIRONMENT),
         Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_bash_refuses_is_left_out_of_a_state() {
+        let state = "__ostler_shopt x\ndeclare -ir UID=\"1000\"\ndeclare -a GROUPS=()\ndeclare -r MINE=\"1\"\ndeclare -- UIDS=\"2\"\ndeclare -- W\nf () \n{ \n    declare -r UIDX=1\n}\n#whole\n";
+        let kept = String::from_utf8(without_refused(state.as_bytes())).unwrap();
+        assert_eq!(kept, state.replace("declare -ir UID=\"1000\"\ndeclare -a GROUPS=()\n", ""));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::output::Output;
 use super::shell::Shell;
 use super::watch::Watch;
-use super::{Job, settle, shell};
+use super::{Job, Told, settle, shell};
 use crate::init::{Kept, kill_descendants};
 use crate::limits;
 use crate::sys::{self, Alone};
@@ -37,6 +37,8 @@ struct Input {
 
 struct Supervisor {
     shell: Pid,
+    /// Whether it has ended.
+    is_gone: bool,
     signals: SignalFd,
     control: UnixStream,
     /// Gone once nobody holds the other end.
@@ -46,21 +48,30 @@ struct Supervisor {
     watch: Option<Watch>,
 }
 
-/// Prepares a shell, waits for its call, which init may never have, and runs it.
-pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: UnixStream) {
-    shell::tidy_state(false);
-    let Ok(shell) = become_supervisor().and_then(|()| Shell::prepare(alone)) else { return };
-    match Job::hear(&control) {
-        Ok(job) => perform(alone, kept, &job, control, Some(shell)),
-        Err(_) => shell.end(),
+/// Prepares a shell, waits for its call, which init may never have, and runs it; again and again, as long as
+/// nothing is left in the background of a call.
+pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: &UnixStream) {
+    if become_supervisor().is_err() {
+        return;
+    }
+    while let Ok(shell) = Shell::prepare(alone) {
+        match control.set_nonblocking(false).and_then(|()| Job::hear(control)) {
+            Ok(job) => perform(alone, kept, &job, control, Some(shell)),
+            Err(_) => return shell.end(),
+        }
+        // Only without children is it as if it was new.
+        let is_free = matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+        if !is_free || (&*control).write_all(&[Told::Free as u8]).is_err() {
+            return;
+        }
     }
 }
 
 /// Runs a call with a shell that is started for it.
-pub(super) fn run(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream) {
+pub(super) fn run(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream) {
     match become_supervisor() {
         Ok(()) => perform(alone, kept, job, control, None),
-        Err(error) => settle(kept, &job.call, &not_started(&error), &control),
+        Err(error) => settle(kept, &job.call, &not_started(&error), control),
     }
 }
 
@@ -70,25 +81,25 @@ fn not_started(error: &io::Error) -> CallOutcome {
 }
 
 fn become_supervisor() -> io::Result<()> {
+    let mut said = SigSet::empty();
+    said.add(Signal::SIGUSR1);
+    said.thread_block()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     let _ = nix::sys::prctl::set_name(c"supervisor");
     nix::unistd::setsid()?;
     Ok(())
 }
 
-fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepared: Option<Shell>) {
+fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared: Option<Shell>) {
     let refuse = |message: String| {
         let outcome = CallOutcome::text(message, true, CallEnd::Finished);
-        settle(kept, &job.call, &outcome, &control);
+        settle(kept, &job.call, &outcome, control);
     };
     let input: Input = match serde_json::from_value(job.input.clone()) {
         Ok(input) => input,
         Err(error) => return refuse(format!("Invalid input: {error}")),
     };
-    if input.restart || prepared.is_none() {
-        prepared.take().into_iter().for_each(Shell::end);
-        shell::tidy_state(input.restart);
-    }
+    shell::tidy_state(input.restart);
     let command = match input.command {
         Some(command) if command.len() > limits::COMMAND_BYTES => {
             return refuse(format!("The command is longer than {} bytes; write it to a file and run that.", limits::COMMAND_BYTES));
@@ -97,7 +108,7 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
         Some(command) => command,
         None if input.restart => {
             let outcome = CallOutcome::text("The shell was restarted.", false, CallEnd::Finished);
-            return settle(kept, &job.call, &outcome, &control);
+            return settle(kept, &job.call, &outcome, control);
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
@@ -111,17 +122,19 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: UnixStream, mut prepa
                 0 => note,
                 killed => Some(out_of_memory(killed, note)),
             };
-            shell::adopt_state(supervisor.shell);
-            let mut text = output.finish(kept, &job.call, note.as_deref());
+            let mut text = output.finish(note.as_deref());
             if let Some(notice) = &job.notice {
                 text.push('\n');
                 text.push_str(notice);
             }
             let outcome = CallOutcome::text(text, note.is_some(), end);
-            settle(kept, &job.call, &outcome, &control);
+            settle(kept, &job.call, &outcome, control);
+            supervisor.see_out();
+            shell::adopt_state(supervisor.shell);
+            let _ = (&*control).write_all(&[Told::Left as u8]);
             supervisor.linger();
         }
-        Err(error) => settle(kept, &job.call, &not_started(&error), &control),
+        Err(error) => settle(kept, &job.call, &not_started(&error), control),
     }
 }
 
@@ -135,9 +148,11 @@ impl Supervisor {
         watch: Option<Watch>,
     ) -> io::Result<Self> {
         control.set_nonblocking(true)?;
-        let mut children = SigSet::empty();
-        children.add(Signal::SIGCHLD);
-        let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mut heard = SigSet::empty();
+        heard.add(Signal::SIGCHLD);
+        // How the shell says that its command has ended; blocked since before there was one.
+        heard.add(Signal::SIGUSR1);
+        let signals = SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // A process of an earlier call may have killed the one that waited.
         let living = prepared.filter(|shell| matches!(waitpid(shell.pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
         let (shell, output) = match living.map(|shell| shell.run(command)) {
@@ -145,18 +160,25 @@ impl Supervisor {
             Some(Err(_)) | None => Shell::prepare(alone)?.run(command)?,
         };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
-        Ok(Self { shell, signals, control, pipe: Some(output), deadline, watch })
+        Ok(Self { shell, is_gone: false, signals, control, pipe: Some(output), deadline, watch })
     }
 
     /// Waits for the end of the call. Returns how it ended and, if it did not end well, a note.
-    fn attend(&mut self, output: &mut Output) -> (CallEnd, Option<String>) {
+    fn attend(&mut self, output: &mut Output<'_>) -> (CallEnd, Option<String>) {
         let started = Instant::now();
         loop {
-            self.wait(self.watch.as_ref().map_or(self.deadline, |watch| watch.next().min(self.deadline)));
+            let mut said = self.wait(self.watch.as_ref().map_or(self.deadline, |watch| watch.next().min(self.deadline)));
             self.drain(output);
             if let Some(status) = self.reap() {
                 self.drain(output);
+                self.is_gone = true;
                 return (CallEnd::Finished, note(status));
+            }
+            if std::mem::take(&mut said)
+                && let Some(code) = shell::status(self.shell)
+            {
+                self.drain(output);
+                return (CallEnd::Finished, note(WaitStatus::Exited(self.shell, code)));
             }
             let cancelled = match (&self.control).read(&mut [0]) {
                 // Init is gone, and the sandbox with it. Nobody asked for an end that could be told.
@@ -179,17 +201,44 @@ impl Supervisor {
         }
     }
 
-    fn wait(&self, until: Instant) {
+    /// Whether the shell says that its command has ended.
+    fn wait(&self, until: Instant) -> bool {
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         // An interrupted wait is as good as a finished one: the caller looks at everything again.
         let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let mut said = false;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            said |= signal.ssi_signo == Signal::SIGUSR1 as u32;
+        }
+        said
+    }
+
+    /// Waits for the shell to leave its state and end.
+    fn see_out(&mut self) {
+        let until = Instant::now() + limits::SHELL_LEAVES;
+        while !self.is_gone {
+            if self.reap().is_some() {
+                self.is_gone = true;
+            } else if Instant::now() >= until {
+                let _ = nix::sys::signal::kill(self.shell, Signal::SIGKILL);
+                self.is_gone = true;
+            } else {
+                self.wait_for_signals(until);
+            }
+        }
+    }
+
+    fn wait_for_signals(&self, until: Instant) {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         while matches!(self.signals.read_signal(), Ok(Some(_))) {}
     }
 
     /// Takes what is in the pipe, at most about one pipe full.
-    fn drain(&mut self, output: &mut Output) {
+    fn drain(&mut self, output: &mut Output<'_>) {
         const ROUNDS: usize = 16;
         let mut chunk = vec![0; limits::READ_CHUNK];
         for _ in 0..ROUNDS {
@@ -217,13 +266,18 @@ impl Supervisor {
     }
 
     /// Kills until nothing is left: what forks during one round is found by the next.
-    fn end_all(&mut self, output: &mut Output) {
+    fn end_all(&mut self, output: &mut Output<'_>) {
         loop {
             kill_descendants(Pid::this(), &HashSet::new());
             self.drain(output);
             match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) => return,
-                Ok(WaitStatus::StillAlive) => self.wait(Instant::now() + limits::KILL_PAUSE),
+                Err(Errno::ECHILD) => {
+                    self.is_gone = true;
+                    return;
+                }
+                Ok(WaitStatus::StillAlive) => {
+                    self.wait(Instant::now() + limits::KILL_PAUSE);
+                }
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ use super::Held;
 /// The rights that are known here; a kernel that knows fewer enforces those.
 const KNOWN: ABI = ABI::V6;
 /// Where the workload writes.
-const WRITABLE: [&str; 6] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler", "/tmp", "/dev/shm"];
+const WRITABLE: [&str; 7] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler", "/run/ostler-shell", "/tmp", "/dev/shm"];
 /// Where there are files that can be written and no place for new ones.
 const FILES_ONLY: [&str; 2] = ["/dev", "/proc"];
 

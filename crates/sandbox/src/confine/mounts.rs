@@ -11,7 +11,8 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::Trees;
-use crate::layout::SHARED;
+use crate::layout::{self, SHARED};
+use crate::limits;
 use crate::spec::SandboxSpec;
 use crate::sys;
 
@@ -148,7 +149,8 @@ pub(super) fn read_only_again(target: &str, flags: MsFlags) -> io::Result<()> {
 }
 
 pub(super) fn scratch(spec: &SandboxSpec) -> io::Result<()> {
-    tmpfs("tmp", spec.scratch_bytes().0, spec.tmp_inodes)
+    tmpfs("tmp", spec.scratch_bytes().0, spec.tmp_inodes)?;
+    tmpfs(layout::SHELL_SCRATCH, limits::SHELL_SCRATCH_BYTES, limits::SHELL_SCRATCH_FILES)
 }
 
 pub(super) fn shared(trees: &Trees) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The calls of one life: each id runs at most once. A call is settled when its result is on disk
 //! (in memory, if it has no place there) and, if it was ended, none of its processes is left.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -40,13 +40,13 @@ struct Worker {
     control: UnixStream,
     /// Whether it listens on `control`; a file tool does not and is just killed.
     is_supervisor: bool,
-    /// Whether it leaves a state of the shell.
-    leaves_state: bool,
     /// When init ends it, whatever it does.
     deadline: Instant,
     /// How its call ends if it leaves no result.
     end: CallEnd,
     settled: bool,
+    /// Until when its shell may leave its state; nothing is left to wait for afterwards.
+    leaving: Option<Instant>,
     /// Whether there is nothing more to hear from it.
     hung_up: bool,
 }
@@ -65,13 +65,16 @@ pub(super) struct Calls {
     kept: Kept,
     progress: HashMap<EventId, Progress>,
     workers: HashMap<Pid, Worker>,
-    waiting: Option<Waiting>,
+    /// Those that wait; the first has waited longest.
+    waiting: VecDeque<Waiting>,
+    /// Calls of shells that start once the state of the shell before them is left.
+    queued: VecDeque<Job>,
     /// Calls whose worker is gone without a result; they settle when its processes are gone too.
     orphaned: Vec<(EventId, CallEnd)>,
     sweeping: bool,
     settled: Vec<EventId>,
-    /// Whether a shell left its state since a shell was prepared.
-    state_is_new: bool,
+    /// Whether the shell that waited has its call.
+    lacks_shell: bool,
     /// Results for which there was no place on disk.
     unstored: HashMap<EventId, CallOutcome>,
 }
@@ -84,11 +87,12 @@ impl Calls {
             kept,
             progress: HashMap::new(),
             workers: HashMap::new(),
-            waiting: None,
+            waiting: VecDeque::new(),
+            queued: VecDeque::new(),
             orphaned: Vec::new(),
             sweeping: false,
             settled: Vec::new(),
-            state_is_new: false,
+            lacks_shell: false,
             unstored: HashMap::new(),
         }
     }
@@ -115,33 +119,53 @@ impl Calls {
             );
             return Taken::Running;
         }
-        let mut job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
+        let job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
+        if job.needs_state() && self.is_state_to_come() {
+            self.queued.push_back(job);
+        } else {
+            self.start_or_settle(job);
+        }
+        Taken::Running
+    }
+
+    /// Whether a shell whose command has ended has not left its state yet.
+    fn is_state_to_come(&self) -> bool {
+        !self.queued.is_empty() || self.workers.values().any(|worker| worker.leaving.is_some())
+    }
+
+    /// Starts what waited for the state that is there now.
+    fn start_queued(&mut self) {
+        if self.workers.values().any(|worker| worker.leaving.is_some()) {
+            return;
+        }
+        for job in std::mem::take(&mut self.queued) {
+            self.start_or_settle(job);
+        }
+    }
+
+    fn start_or_settle(&mut self, mut job: Job) {
         if job.is_shell() && self.is_crowded() && self.make_room() {
             job.notice = Some(ROOM_WAS_MADE.into());
         }
         if let Err(error) = self.start(&job) {
-            self.settle_as(
-                call,
-                &format!("Not run: no process could be started ({error}). Stop background processes first."),
-                CallEnd::NotRun,
-            );
+            let text = format!("Not run: no process could be started ({error}). Stop background processes first.");
+            self.settle_as(&job.call, &text, CallEnd::NotRun);
         }
-        Taken::Running
     }
 
     fn start(&mut self, job: &Job) -> std::io::Result<()> {
         let (call, is_supervisor) = (job.call.clone(), job.is_shell());
         let grace = if is_supervisor { limits::SUPERVISOR_GRACE } else { Duration::ZERO };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms) + grace;
-        let waiting = if is_supervisor { self.waiting.take() } else { None };
+        let waiting = if is_supervisor { self.waiting.pop_front() } else { None };
         let (pid, control) = match waiting {
             // One that died is reaped as any other child; nothing of the call can have happened.
             Some(waiting) if matches!(job.say(&waiting.control), Ok(true)) => (waiting.pid, waiting.control),
             _ => self.fork(Some(job))?,
         };
-        let leaves_state = job.leaves_state();
+        self.lacks_shell |= is_supervisor;
         let worker =
-            Worker { call, control, is_supervisor, leaves_state, deadline, end: CallEnd::Finished, settled: false, hung_up: false };
+            Worker { call, control, is_supervisor, deadline, end: CallEnd::Finished, settled: false, leaving: None, hung_up: false };
         self.workers.insert(pid, worker);
         Ok(())
     }
@@ -155,7 +179,7 @@ impl Calls {
     /// Ends what calls left behind that are over, so that a bomb does not close the sandbox to every
     /// other command. Whether nothing of it is left.
     fn make_room(&mut self) -> bool {
-        self.waiting = None;
+        self.waiting.clear();
         let running: HashSet<Pid> = self.workers.iter().filter(|(_, worker)| !worker.settled).map(|(pid, _)| *pid).collect();
         // What forks during one round is found by the next; in a few there is none that still can.
         (0..limits::ROOM_ROUNDS).any(|_| {
@@ -179,21 +203,25 @@ impl Calls {
         }
     }
 
-    /// Has a shell ready if the last one is too old.
-    pub(super) fn prepare_if_new(&mut self) {
-        if std::mem::take(&mut self.state_is_new) {
+    /// Has a shell ready for the call after this one, if this one took it.
+    pub(super) fn prepare_again(&mut self) {
+        if std::mem::take(&mut self.lacks_shell) && self.waiting.is_empty() {
             self.prepare();
         }
     }
 
-    /// Has a shell ready for the next call, with the state that is there now.
+    /// Has a shell ready for the next call.
     pub(super) fn prepare(&mut self) {
-        // The one that waits has an older state; it ends when it hears that it has no call.
-        self.waiting = None;
         // Without one, the next call starts its own.
         if let Ok((pid, control)) = self.fork(None) {
-            self.waiting = Some(Waiting { pid, control, until: Instant::now() + limits::SHELL_WAITS });
+            self.wait_for_call(pid, control);
         }
+    }
+
+    fn wait_for_call(&mut self, pid: Pid, control: UnixStream) {
+        // One that is given up ends when it hears that it has no call.
+        self.waiting.truncate(limits::SHELLS_WAITING - 1);
+        self.waiting.push_back(Waiting { pid, control, until: Instant::now() + limits::SHELL_WAITS });
     }
 
     /// From now on the shell that is ready waits for a call; before there was nobody who could give one.
@@ -202,6 +230,10 @@ impl Calls {
     }
 
     pub(super) fn cancel(&mut self, call: &EventId) {
+        if let Some(at) = self.queued.iter().position(|job| job.call == *call) {
+            self.queued.remove(at);
+            return self.settle_as(call, "Interrupted before it ran.", CallEnd::Cancelled);
+        }
         let Some((pid, worker)) = self.workers.iter_mut().find(|(_, worker)| worker.call == *call && !worker.settled) else { return };
         worker.end = CallEnd::Cancelled;
         worker.deadline = worker.deadline.min(Instant::now() + limits::SUPERVISOR_GRACE);
@@ -247,37 +279,45 @@ impl Calls {
     }
 
     pub(super) fn controls(&self) -> impl Iterator<Item = (Pid, BorrowedFd<'_>)> {
-        self.workers.iter().filter(|(_, worker)| !worker.settled && !worker.hung_up).map(|(pid, worker)| (*pid, worker.control.as_fd()))
+        self.workers.iter().filter(|(_, worker)| !worker.hung_up).map(|(pid, worker)| (*pid, worker.control.as_fd()))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let sweep = self.sweeping.then(|| Instant::now() + limits::KILL_PAUSE);
-        let waiting = self.waiting.as_ref().map(|waiting| waiting.until);
-        self.workers.values().filter(|worker| !worker.settled).map(|worker| worker.deadline).chain(sweep).chain(waiting).min()
+        let waiting = self.waiting.iter().map(|waiting| waiting.until);
+        let leaving = self.workers.values().filter_map(|worker| worker.leaving);
+        let running = self.workers.values().filter(|worker| !worker.settled).map(|worker| worker.deadline);
+        running.chain(leaving).chain(sweep).chain(waiting).min()
     }
 
-    /// A worker said that its result is there, or closed its end and is about to be reaped.
+    /// A worker said that its result is there or that its state is, or closed its end and is about to be reaped.
     pub(super) fn heard(&mut self, pid: Pid) {
         let Some(worker) = self.workers.get_mut(&pid) else { return };
-        let mut byte = [0];
-        match worker.control.read(&mut byte) {
-            Ok(0) => worker.hung_up = true,
-            Ok(_) if self.kept.is_settled(&worker.call) => {
+        let mut bytes = [0; 3];
+        let Ok(count) = worker.control.read(&mut bytes) else { return };
+        worker.hung_up = count == 0;
+        for byte in &bytes[..count] {
+            let Some(worker) = self.workers.get_mut(&pid) else { return };
+            if *byte == Told::Left as u8 {
+                worker.leaving = None;
+            } else if *byte == Told::Free as u8 && worker.settled {
+                if let Some(free) = self.workers.remove(&pid) {
+                    self.wait_for_call(pid, free.control);
+                }
+            } else if !worker.settled && self.kept.is_settled(&worker.call) {
                 worker.settled = true;
-                let (call, leaves_state) = (worker.call.clone(), worker.leaves_state);
+                worker.leaving = worker.is_supervisor.then(|| Instant::now() + limits::SHELL_LEAVES + limits::SUPERVISOR_GRACE);
+                let call = worker.call.clone();
                 self.settle(call);
-                self.state_is_new |= leaves_state;
             }
-            Ok(_) | Err(_) => {}
         }
+        self.start_queued();
     }
 
     /// Reaps what ended, ends what is late, and sweeps up what lost its supervisor.
     pub(super) fn tend(&mut self) {
         let now = Instant::now();
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.until <= now) {
-            self.waiting = None;
-        }
+        self.waiting.retain(|waiting| waiting.until > now);
         for (pid, worker) in &mut self.workers {
             if !worker.settled && worker.deadline <= now {
                 if worker.end == CallEnd::Finished {
@@ -293,8 +333,12 @@ impl Calls {
                 None => break,
             }
         }
+        for worker in self.workers.values_mut().filter(|worker| worker.leaving.is_some_and(|until| until <= now)) {
+            worker.leaving = None;
+        }
+        self.start_queued();
         if self.sweeping {
-            let live: HashSet<Pid> = self.workers.keys().copied().chain(self.waiting.as_ref().map(|waiting| waiting.pid)).collect();
+            let live: HashSet<Pid> = self.workers.keys().copied().chain(self.waiting.iter().map(|waiting| waiting.pid)).collect();
             if processes::kill_descendants(Pid::this(), &live) == 0 {
                 self.sweeping = false;
                 for (call, end) in std::mem::take(&mut self.orphaned) {
@@ -305,9 +349,7 @@ impl Calls {
     }
 
     fn reap(&mut self, pid: Pid) {
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.pid == pid) {
-            self.waiting = None;
-        }
+        self.waiting.retain(|waiting| waiting.pid != pid);
         let Some(worker) = self.workers.remove(&pid) else { return };
         // Whatever lived under a supervisor now lives under init.
         self.sweeping |= worker.is_supervisor || !worker.settled;

@@ -77,11 +77,6 @@ impl Kept {
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.held.descriptors().chain(self.meters.descriptors())
     }
-
-    /// Drops the call's file.
-    pub(crate) fn drop_call_file(&self, call: &EventId) {
-        let _ = unlinkat(&self.held.calls, call.as_str(), UnlinkatFlags::NoRemoveDir);
-    }
 }
 
 fn create(directory: &OwnedFd, name: &str, mode: u32) -> io::Result<File> {

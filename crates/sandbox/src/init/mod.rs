@@ -149,8 +149,8 @@ impl Init {
                 self.peers.values_mut().for_each(|server| server.owe(&call));
             }
             self.deliver();
-            // After the results have left, which somebody waits for.
-            self.calls.prepare_if_new();
+            // After everything has left that somebody waits for.
+            self.calls.prepare_again();
         }
     }
 

@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions, MountType, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{entry, program};
 use crate::confine::etc;
-use crate::layout::SHARED;
+use crate::layout::{self, SHARED};
 use crate::limits;
 use crate::spec::SandboxSpec;
 
@@ -110,7 +110,9 @@ pub(super) fn body(
     for shared in &SHARED {
         mounts.push(mount(&place.files.join(shared.name), &format!("/{}", shared.target), shared.writable));
     }
-    mounts.push(mount(place.directory, entry::CONTROL, true));
+    // Without the disk, which is mounted below it just now.
+    let alone = MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() };
+    mounts.push(Mount { bind_options: Some(alone), ..mount(place.directory, entry::CONTROL, true) });
     for name in entry::HELD {
         mounts.push(mount(&place.files.join(name), &format!("{}/{name}", entry::HELD_AT), true));
     }
@@ -134,10 +136,13 @@ pub(super) fn body(
         memory_swap: number(spec.max_memory_bytes),
         nano_cpus: cpus,
         shm_size: number(shm),
-        tmpfs: Some(HashMap::from([(
-            "/tmp".to_owned(),
-            format!("rw,nosuid,nodev,exec,size={tmp},nr_inodes={},mode=1777", spec.tmp_inodes),
-        )])),
+        tmpfs: Some(HashMap::from([
+            ("/tmp".to_owned(), format!("rw,nosuid,nodev,exec,size={tmp},nr_inodes={},mode=1777", spec.tmp_inodes)),
+            (
+                format!("/{}", layout::SHELL_SCRATCH),
+                format!("rw,nosuid,nodev,size={},nr_inodes={},mode=1777", limits::SHELL_SCRATCH_BYTES, limits::SHELL_SCRATCH_FILES),
+            ),
+        ])),
         ulimits: Some(vec![limit("nofile", spec.max_open_files.max(limits::LEAST_OPEN_FILES)), limit("core", 0)]),
         init: Some(false),
         privileged: Some(false),

@@ -14,7 +14,7 @@ use super::container::System;
 use crate::layout::SHARED;
 
 const REPOSITORY: &str = "ostler-skeleton";
-const DIRECTORIES: [&str; 15] = [
+const DIRECTORIES: [&str; 16] = [
     "dev",
     "proc",
     "sys",
@@ -22,6 +22,7 @@ const DIRECTORIES: [&str; 15] = [
     "run",
     "run/ostler-init",
     "run/ostler-control",
+    "run/ostler-shell",
     HELD,
     "run/ostler-held/calls",
     "run/ostler-held/uploads",
@@ -64,7 +65,7 @@ fn archive(system: &System) -> Result<Vec<u8>, std::io::Error> {
         let mut header = Header::new_gnu();
         header.set_size(0);
         header.set_mode(match name {
-            "tmp" => MODE_OF_ALL,
+            "tmp" | "run/ostler-shell" => MODE_OF_ALL,
             HELD => MODE_OF_ROOT,
             _ => MODE,
         });

@@ -78,6 +78,7 @@ impl Sandboxes {
             let files = self.directory(&id).join(layout::SHARED[0].name);
             let (name, keep) = (name.to_owned(), place.clone());
             let made = tokio::task::spawn_blocking(move || -> io::Result<Image> {
+                own_by_root(&files)?;
                 let (digest, entries, bytes) = digest(&files)?;
                 let image = Image { name, manifest: moved.digest, digest, entries, bytes, skipped: moved.skipped };
                 let next = keep.with_extension("next");
@@ -159,6 +160,25 @@ fn list(images: &Path) -> io::Result<Vec<Image>> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Takes files from the ids of the sandbox that unpacked them, which other sandboxes may have later.
+fn own_by_root(root: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let mut open = vec![root.to_path_buf()];
+    std::os::unix::fs::lchown(root, Some(0), Some(0))?;
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            std::os::unix::fs::lchown(entry.path(), Some(0), Some(0))?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The digest of all names, kinds, modes and contents below a directory, with how many there are and their bytes.

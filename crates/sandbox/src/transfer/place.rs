@@ -45,7 +45,8 @@ impl Root<'_> {
         let parent = self.directory(above)?;
         // What is there is no directory and has to go.
         remove(&parent, name)?;
-        mkdirat(&parent, name, Mode::S_IRWXU)?;
+        // An archive need not name the directories of what it has; whoever uses them must be able to.
+        mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
         Ok(openat(&parent, name, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 

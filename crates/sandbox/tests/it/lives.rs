@@ -10,6 +10,8 @@ async fn files_outlast_a_life_and_processes_do_not() {
     let home = Home::new().await;
     let (id, inside) = home.sandbox().await;
     sh(&inside, "echo kept > file; echo kept > /mnt/session/outputs/file; export X=kept; echo x > /tmp/file; sleep 600 & true").await;
+    // The state of a shell is left a moment after its result; the next command waits for that.
+    sh(&inside, "true").await;
     home.sandboxes.stop(&id).await.unwrap();
     assert!(home.sandboxes.list().await.unwrap().is_empty());
     home.sandboxes.stop(&id).await.unwrap();

@@ -3,7 +3,9 @@
 use ostler_core::call::CallEnd;
 use serde_json::json;
 
-use crate::home::{Home, bash, request, sh, text};
+use ostler_sandbox::CallRequest;
+
+use crate::home::{Home, bash, call_id, request, sh, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn state_goes_from_call_to_call() {
@@ -169,6 +171,9 @@ async fn the_state_is_that_of_the_call_that_ended_last() {
     tokio::join!(async { assert!(!inside.run(&long).await.unwrap().is_error) }, async {
         assert!(!inside.run(&short).await.unwrap().is_error);
         assert_eq!(sh(&inside, "echo $x").await, "short");
+        // Its state is left a moment after its result.
+        let leaving = request("glob", json!({"pattern": "*", "path": "/run/ostler-shell"}));
+        while text(&inside.run(&CallRequest { id: call_id(), ..leaving.clone() }).await.unwrap()).contains("state.") {}
         inside.run(&request("write", json!({"file_path": "done", "content": "yes"}))).await.unwrap();
     });
     assert_eq!(sh(&inside, "echo $x").await, "long");

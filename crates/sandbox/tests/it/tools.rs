@@ -25,7 +25,7 @@ async fn files_are_written_read_edited_and_found() {
 async fn traps_are_refused_without_waiting() {
     let home = Home::new().await;
     let (_, inside) = home.sandbox().await;
-    sh(&inside, "mkfifo fifo; ln -s loop loop; truncate -s 3G sparse; printf 'a\\0b' > binary; ln -s /proc/1/environ environ; ln -s /etc/passwd passwd").await;
+    sh(&inside, "mkfifo fifo; ln -s loop loop; truncate -s 2000M sparse; printf 'a\\0b' > binary; ln -s /proc/1/environ environ; ln -s /etc/passwd passwd").await;
     for (path, why) in [
         ("fifo", "not a regular file"),
         ("loop", "cannot be opened"),
