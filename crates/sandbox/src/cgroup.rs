@@ -196,10 +196,33 @@ impl Groups {
     }
 }
 
+/// Where a process goes in by itself: open files, because no group can be seen from inside. To move another
+/// process, the kernel waits until no processor can see any fork any more, which takes longer than all the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    files: Vec<File>,
+}
+
+impl Entries {
+    /// Puts this process, which has one thread, in; what it forks from then on is in as well.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        const ITSELF: &[u8] = b"0";
+        self.files.iter().try_for_each(|mut file| file.write_all(ITSELF))
+    }
+}
+
 impl Group {
-    /// Puts a process in; what it forks from then on is in as well.
+    /// The ways in for the process itself. Version 1 only: in version 2 a thread alone cannot go.
+    pub(crate) fn entries(&self) -> io::Result<Entries> {
+        let open = |dir: &PathBuf| File::options().write(true).open(dir.join("tasks"));
+        let files = self.dirs.iter().filter(|dir| dir.join("tasks").exists()).map(open).collect::<io::Result<_>>()?;
+        Ok(Entries { files })
+    }
+
+    /// Puts a process in where it cannot go by itself.
     pub(crate) fn join(&self, pid: Pid) -> io::Result<()> {
-        self.dirs.iter().try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+        let others = self.dirs.iter().filter(|dir| !dir.join("tasks").exists());
+        others.into_iter().try_for_each(|dir| fs::write(dir.join("cgroup.procs"), pid.to_string()))
     }
 }
 

@@ -132,6 +132,8 @@ async fn all(place: &mut Place, count: usize) -> anyhow::Result<Times> {
         let before = clock::now();
         place.sandboxes.stop(&id).await?;
         times.killed.push(clock::millis(before, clock::now()));
+        // Parked ones have let go of their disks long ago.
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         let before = clock::now();
         let inside = place.start(&id).await?;
         place.bash(&inside).await?;

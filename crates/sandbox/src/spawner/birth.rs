@@ -13,7 +13,7 @@ use ostler_core::ids::IncarnationId;
 
 use super::directory::{Prepared, Slots};
 use super::{Launch, directory, record};
-use crate::cgroup::{Groups, Meters};
+use crate::cgroup::{Entries, Groups, Meters};
 use crate::confine::{self, LayerError, SetupReport, Trees};
 use crate::init::{self, Life};
 use crate::layout::AGENT_ID;
@@ -68,6 +68,7 @@ struct Inheritance {
     spec: SandboxSpec,
     incarnation: Option<IncarnationId>,
     trees: Option<Trees>,
+    entries: Entries,
     meters: Meters,
     go: File,
     report: File,
@@ -96,6 +97,7 @@ pub(super) fn begin(
         let (waits, go) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
         let (reads, report) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;
         fcntl(&reads, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| disk(error.into()))?;
+        let entries = group.entries().map_err(grouping)?;
         let at = sys::boot_ms();
         let cloned =
             sys::clone_into(alone, confine::namespaces(spec)).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
@@ -105,7 +107,10 @@ pub(super) fn begin(
                 let alone = Alone::check().unwrap_or_else(|_| sys::exit_now(1));
                 let (trees, incarnation) = (prepared.trees.take(), incarnation.cloned());
                 let (go, report) = (waits.into(), report.into());
-                become_init(&prepared, Inheritance { alone, spec: spec.clone(), incarnation, trees, meters: group.meters, go, report })
+                become_init(
+                    &prepared,
+                    Inheritance { alone, spec: spec.clone(), incarnation, trees, entries, meters: group.meters, go, report },
+                )
             }
             Side::Parent(child) => child,
         };
@@ -258,13 +263,17 @@ fn say(report: &mut File, message: &SetupReport) {
 }
 
 fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
-    let Inheritance { alone, spec, incarnation, trees, meters, mut go, mut report } = inheritance;
+    let Inheritance { alone, spec, incarnation, trees, entries, meters, mut go, mut report } = inheritance;
+    // Before it has other ids, and before it is told to go on.
+    let entered = entries.enter().map_err(|error| LayerError::new("control groups", error, CONTROL_GROUPS));
+    drop(entries);
     let mut byte = [0];
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
     }
     let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, prepared.image.as_deref()), Ok);
-    let done = trees.map_err(|error| LayerError::new("workspace", error, DISK)).and_then(|trees| {
+    let trees = entered.and_then(|()| trees.map_err(|error| LayerError::new("workspace", error, DISK)));
+    let done = trees.and_then(|trees| {
         let layers = confine::enter(&spec, prepared.ids, &trees)?;
         let descriptors = || {
             let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
