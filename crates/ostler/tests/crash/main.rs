@@ -2,6 +2,7 @@
 //! started again. Afterwards nothing is lost, nothing ran twice, nothing is unknown.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it measured")]
 
+mod commands;
 mod crowd;
 mod journal;
 mod starts;
