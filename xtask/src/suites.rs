@@ -15,13 +15,14 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const SUITES: [Suite; 14] = [
+pub(crate) const SUITES: [Suite; 15] = [
     Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
     Suite { name: "fmt", about: "formatting", run: fmt },
     Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
     Suite { name: "clippy", about: "lints, warnings are errors", run: clippy },
     Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
     Suite { name: "attacks", about: "attacks on sandboxes as they are, and on sandboxes that lack the layer against them", run: attacks },
+    Suite { name: "fuzz", about: "nonsense on the protocols of spawner and init, a minute each", run: fuzz },
     Suite { name: "engine", about: "sandboxes as containers of a Docker engine that is started for it", run: engine },
     Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
@@ -88,6 +89,12 @@ fn unit() -> anyhow::Result<()> {
 
 fn attacks() -> anyhow::Result<()> {
     run(program("cargo", &["test", "--quiet", "-p", "ostler-sandbox", "--features", "weaken", "--test", "attacks"]))
+}
+
+fn fuzz() -> anyhow::Result<()> {
+    let mut command = program("cargo", &["test", "--quiet", "--release", "-p", "ostler-sandbox", "--test", "fuzz", "--", "--nocapture"]);
+    command.env("OSTLER_FUZZ_SECONDS", "60");
+    run(command)
 }
 
 fn engine() -> anyhow::Result<()> {

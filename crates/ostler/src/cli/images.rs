@@ -21,8 +21,9 @@ pub(crate) enum ImagesCommand {
     /// Import an image: an OCI image archive, what `docker save` or `docker export` writes, or a directory.
     ///
     /// It is unpacked inside a sandbox. Files lose set-user-id bits; devices are left out. Environments use it by its
-    /// name, as `sandbox.image`; it needs /bin/bash.
-    #[command(after_help = "Example: docker export $(docker create debian:12) > debian.tar; ostler images import debian-12 debian.tar")]
+    /// name, as `sandbox.image`; it needs /bin/bash. An archive of a Docker image is what
+    /// `docker export $(docker create debian:12)` prints.
+    #[command(after_help = "Example: ostler images import debian-12 debian.tar")]
     Import {
         /// Its name from now on.
         name: String,

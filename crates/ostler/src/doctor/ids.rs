@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_block_that_nobody_else_has_is_good() {
-        assert_finding(&root().judge(), NAME, Status::Ok, "from 2000000000 to 2134217727: 2048 sandboxes", "");
-        for neighbour in [with("user a", 1_999_999_999, 1), with("user b", 2_134_217_728, 1), with("c", 1_999_934_464, 65_536)] {
-            assert_finding(&neighbour.judge(), NAME, Status::Ok, "2048", "");
+        assert_finding(&root().judge(), NAME, Status::Ok, "from 2000000000 to 4147418111: 32767 sandboxes", "");
+        for neighbour in [with("user a", 1_999_999_999, 1), with("user b", 4_147_418_112, 1), with("c", 1_999_934_464, 65_536)] {
+            assert_finding(&neighbour.judge(), NAME, Status::Ok, "32767", "");
         }
     }
 

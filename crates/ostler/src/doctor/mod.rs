@@ -18,6 +18,7 @@ mod report;
 mod sandbox;
 mod secrets;
 mod settings;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ struct Observed {
     providers: providers::Providers,
     sandbox: sandbox::Tried,
     secrets: secrets::Secrets,
+    systemd: systemd::Systemd,
 }
 
 /// The exit status after an interrupt.
@@ -126,6 +128,7 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
         providers,
         sandbox,
         secrets,
+        systemd: systemd::look(),
     }))
 }
 
@@ -154,6 +157,7 @@ impl Observed {
     fn judge(&self) -> Vec<Finding> {
         let mut findings = self.kernel.judge();
         findings.extend(self.cgroups.judge());
+        findings.extend(self.systemd.judge());
         findings.extend(self.ids.judge());
         findings.extend(self.settings.judge());
         match &self.data_dir {

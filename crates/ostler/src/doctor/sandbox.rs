@@ -199,19 +199,32 @@ impl Ran {
 
     fn limits(&self) -> Finding {
         const NAME: &str = "sandbox_limits";
-        let SandboxSpec { max_memory_bytes, max_processes, max_open_files, max_file_bytes, tmp_bytes, .. } = self.spec;
-        let each = format!(
-            "{max_processes} processes, {max_open_files} open files each, files of {} GiB, {} MiB of /tmp",
-            max_file_bytes >> 30,
+        let SandboxSpec { max_memory_bytes, max_processes, max_open_files, disk_bytes, disk_inodes, tmp_bytes, .. } = self.spec;
+        let all = format!(
+            "{} MiB of memory, {max_processes} processes, {max_open_files} open files each, {} MiB and {disk_inodes} files on disk, {} MiB of /tmp",
+            max_memory_bytes >> 20,
+            disk_bytes >> 20,
             tmp_bytes >> 20
         );
-        if self.isolation.layers.iter().any(|layer| layer.starts_with("control groups (memory")) {
-            let found = format!("{} MiB of memory, {each}; the disk as a whole is not limited yet", max_memory_bytes >> 20);
-            return Finding::note(NAME, found, "give the data directory a disk of its own");
+        let has = |layer: &str| self.isolation.layers.iter().any(|found| found.starts_with(layer));
+        let mut watched = Vec::new();
+        if !has("control groups (memory") {
+            watched.push("memory");
         }
-        let remedy = "give the server control groups that it may write: run it as root of the machine, or limit it and its sandboxes \
-            together, such as with MemoryMax= and CPUQuota= in its systemd unit; give its data directory a disk of its own";
-        Finding::note(NAME, format!("{each}; memory, CPU and the disk as a whole are not limited"), remedy)
+        if !has("disk limit") {
+            watched.push("the disk");
+        }
+        if watched.is_empty() {
+            return Finding::ok(NAME, all);
+        }
+        let processor = if has("control groups (memory") { "" } else { ", processor time is not limited" };
+        let remedy = "run the server as root, with control groups that it may write, loop devices and mkfs.ext4; environments that ask for \
+            hard_limits are refused until then";
+        Finding::note(
+            NAME,
+            format!("{all}; {} only watched, which lets a command have more for a moment{processor}", watched.join(" and ")),
+            remedy,
+        )
     }
 }
 
@@ -243,10 +256,12 @@ mod tests {
             findings.iter().filter(|finding| finding.status != Status::Ok).map(|finding| finding.name.as_str()).collect();
         assert_eq!(notes, ["sandbox_limits"]);
         assert_finding(&findings, "sandbox", Status::Ok, "9 ms; layers: namespaces, seccomp", "");
-        assert_finding(&findings, "sandbox_limits", Status::Note, "memory, CPU and the disk as a whole are not limited", "MemoryMax=");
+        assert_finding(&findings, "sandbox_limits", Status::Note, "memory and the disk only watched", "hard_limits");
         let mut held = good();
         held.isolation.layers.push("control groups (memory, pids, cpu)".into());
-        assert_finding(&judged(held), "sandbox_limits", Status::Note, "2048 MiB of memory, 512 processes", "a disk of its own");
+        assert_finding(&judged(held.clone()), "sandbox_limits", Status::Note, "the disk only watched", "loop devices");
+        held.isolation.layers.push("disk limit".into());
+        assert_finding(&judged(held), "sandbox_limits", Status::Ok, "2048 MiB of memory, 512 processes", "");
         assert_finding(&findings, "sandbox_network", Status::Ok, "not there yet", "");
     }
 

@@ -86,10 +86,14 @@ async fn with_all_inits_dead_each_of_fifty_calls_has_an_unknown_outcome_and_none
     for id in &ids {
         let results = results(&server, id).await;
         assert_eq!(results.len(), 1, "{results:?}");
-        assert!(results[0]["is_error"] == true && results[0]["content"][0]["text"].as_str().unwrap().contains("Outcome unknown"), "{results:?}");
+        assert!(
+            results[0]["is_error"] == true && results[0]["content"][0]["text"].as_str().unwrap().contains("Outcome unknown"),
+            "{results:?}"
+        );
     }
     // The files are there, and show that nothing ran twice.
-    let asked = server.api.post(&format!("/v1/sessions/{}/events", ids[0]), &json!({"events": [message(&bash("cat /workspace/runs"))]})).await;
+    let asked =
+        server.api.post(&format!("/v1/sessions/{}/events", ids[0]), &json!({"events": [message(&bash("cat /workspace/runs"))]})).await;
     assert!(asked["data"].is_array(), "{asked}");
     let results = async {
         loop {

@@ -144,11 +144,8 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("network", network(spec), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
     on("capabilities", privileges::become_agent(spec, ids), KERNEL)?;
-    let behind = spec
-        .lacks("landlock")
-        .then_some(Ok(false))
-        .unwrap_or_else(|| landlock::restrict(&trees.held))
-        .map_err(|error| LayerError::new("landlock", error, KERNEL))?;
+    let behind = if spec.lacks("landlock") { Ok(false) } else { landlock::restrict(&trees.held) };
+    let behind = behind.map_err(|error| LayerError::new("landlock", error, KERNEL))?;
     // The walls before it stand without it, so it is missed and not required.
     layers.push(if behind { "landlock" } else { "no landlock (the kernel has none)" }.to_owned());
     if !spec.lacks("seccomp") {

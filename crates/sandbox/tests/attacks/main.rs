@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why it is skipped")]
 
 #[path = "../it/home.rs"]
-#[expect(dead_code, reason = "shared with other tests")]
+#[allow(dead_code, reason = "shared with other tests")]
 mod home;
 
 use ostler_sandbox::SandboxSpec;

@@ -100,7 +100,7 @@ async fn probed(sandboxes: &Sandboxes, script: &str, has_groups: bool) -> BTreeM
     }
     // The traps that were planted are moved as bytes, or refused; nothing of the host is among them, and what
     // was left behind ends with its sandbox.
-    if let Ok(mut archive) = sandboxes.snapshot(&id, &inside, 2 * DISK_MIB << 20).await {
+    if let Ok(mut archive) = sandboxes.snapshot(&id, &inside, (2 * DISK_MIB) << 20).await {
         let mut bytes = Vec::new();
         archive.read_to_end(&mut bytes).unwrap();
         let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
