@@ -44,6 +44,8 @@ pub const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 pub const PARK: Duration = Duration::from_secs(20);
 /// How long a sandbox may take to start.
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
+/// Bytes of the files of one session in an archive.
+pub const ARCHIVE_BYTES: u64 = 64 << 30;
 /// Sandboxes that are started at once.
 pub const SANDBOX_STARTS: usize = 4;
 /// How often what runs in sandboxes is compared with the sessions that need it.

@@ -1,6 +1,7 @@
 //! What the runtime needs of a place that isolates sessions, and its implementation by
 //! `ostler-sandbox`. Tests bring their own.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,10 @@ pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
     async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String>;
     /// The sandboxes that live or have files.
     async fn list(&self) -> Result<Vec<SessionId>, String>;
+    /// An archive (tar) of its session's files, living or not. Not beside a start of the same sandbox.
+    async fn snapshot(&self, session: &SessionId, spec: &SandboxSpec, max_bytes: u64) -> Result<File, String>;
+    /// Puts the files of such an archive into the place of what is there under the same names.
+    async fn restore(&self, session: &SessionId, spec: &SandboxSpec, archive: File) -> Result<(), String>;
     /// Ends it and deletes its files.
     async fn remove(&self, session: &SessionId) -> Result<(), String>;
 }
@@ -77,6 +82,32 @@ impl LocalSandboxes {
     }
 }
 
+impl LocalSandboxes {
+    /// The way to the living sandbox of a session, or to one that is started for the moment: no record names it.
+    async fn reached(&self, session: &SessionId, spec: &SandboxSpec) -> Result<(Connection, bool), String> {
+        let living = self.sandboxes.living().await.map_err(|error| error.to_string())?;
+        match living.into_iter().find(|listed| listed.sandbox_id == *session) {
+            Some(listed) => {
+                let connection = self.sandboxes.attach(session, &listed.incarnation).await.map_err(|error| error.to_string())?;
+                Ok((connection, false))
+            }
+            None => {
+                let name = format!("inc_archive{:016x}", std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos());
+                let incarnation = name.parse().map_err(|_| "a life has no name".to_owned())?;
+                let connection = self.sandboxes.create(session, &incarnation, spec).await.map_err(|error| error.to_string())?;
+                Ok((connection, true))
+            }
+        }
+    }
+
+    /// Ends one that was started for the moment, unless the session has started its own meanwhile.
+    async fn left(&self, session: &SessionId, connection: &Connection, is_ours: bool) -> Result<(), String> {
+        let living = self.sandboxes.living().await.map_err(|error| error.to_string())?;
+        let is_there = living.iter().any(|listed| listed.sandbox_id == *session && listed.incarnation == *connection.incarnation());
+        if is_ours && is_there { self.sandboxes.stop(session).await.map_err(|error| error.to_string()) } else { Ok(()) }
+    }
+}
+
 #[async_trait]
 impl SandboxBackend for LocalSandboxes {
     async fn create(&self, session: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
@@ -116,6 +147,20 @@ impl SandboxBackend for LocalSandboxes {
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {
         self.sandboxes.kept().await.map_err(|error| error.to_string())
+    }
+
+    async fn snapshot(&self, session: &SessionId, spec: &SandboxSpec, max_bytes: u64) -> Result<File, String> {
+        let (connection, is_ours) = self.reached(session, spec).await?;
+        let taken = self.sandboxes.snapshot(session, &connection, max_bytes).await;
+        self.left(session, &connection, is_ours).await?;
+        taken.map_err(|error| error.to_string())
+    }
+
+    async fn restore(&self, session: &SessionId, spec: &SandboxSpec, archive: File) -> Result<(), String> {
+        let (connection, is_ours) = self.reached(session, spec).await?;
+        let done = self.sandboxes.restore(session, &connection, archive).await;
+        self.left(session, &connection, is_ours).await?;
+        done.map_err(|error| error.to_string())
     }
 
     async fn remove(&self, session: &SessionId) -> Result<(), String> {

@@ -2,7 +2,9 @@
 //! needs is ended, at the start and every minute. And what people see and end by hand.
 
 use std::collections::HashSet;
+use std::fs::File;
 
+use ostler_core::error::Refusal;
 use ostler_core::ids::SessionId;
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_store::StoreError;
@@ -11,6 +13,7 @@ use crate::error::RuntimeError;
 use crate::limits;
 use crate::router::SessionRouter;
 use crate::sandbox::Living;
+use crate::session::place::{self, Whose};
 
 /// What was found and done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,6 +95,23 @@ impl SessionRouter {
             }
         }
         Ok(seen)
+    }
+
+    /// An archive (tar) of the files of a session: `workspace/`, `home/`, `outputs/`, `uploads/`, `shell/`. A sandbox
+    /// that is parked is started for it and ended again.
+    ///
+    /// # Errors
+    /// When there is no such session in the scope, it has no files yet or too many, or its sandbox cannot be had.
+    pub async fn archive_sandbox(&self, scope: &Scope, session: &SessionId) -> Result<File, RuntimeError> {
+        let deps = self.deps();
+        let Some(row) = deps.store.session(scope, session).await? else { return Err(RuntimeError::no_session(session.as_str())) };
+        if !deps.sandboxes.list().await.map_err(RuntimeError::Sandboxes)?.contains(session) {
+            return Err(Refusal::not_found(format!("the session {session} has had no sandbox yet, so it has no files")).into());
+        }
+        let whose = Whose { session: session.clone(), workspace: row.workspace, environment: row.environment_id };
+        let spec = place::spec(deps, &whose).await.map_err(RuntimeError::Sandboxes)?;
+        let _place = deps.starts.take(&whose.workspace).await;
+        deps.sandboxes.snapshot(session, &spec, limits::ARCHIVE_BYTES).await.map_err(RuntimeError::Sandboxes)
     }
 
     /// Ends the sandbox of a session at once, whatever runs in it; the session's next call starts another

@@ -79,3 +79,5 @@ pub const READY_WAIT: Duration = Duration::from_secs(2);
 pub const MODELS_DEFAULT: u64 = 20;
 /// The most models on a page.
 pub const MODELS_MAX: usize = 1_000;
+/// Bytes of an archive that are sent at a time.
+pub const ARCHIVE_PIECE: usize = 256 << 10;

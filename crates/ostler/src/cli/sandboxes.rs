@@ -1,5 +1,7 @@
 //! The commands for sandboxes.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::{ServerArgs, SessionArg};
@@ -10,6 +12,17 @@ pub(crate) enum SandboxesCommand {
     /// List the sandboxes that live, with what each uses now.
     #[command(after_help = "Example: ostler sandboxes list")]
     List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Copy the files of a session into a tar archive, as they are now.
+    #[command(after_help = "Example: ostler sandboxes export sesn_01 files.tar")]
+    Export {
+        #[command(flatten)]
+        session: SessionArg,
+        /// The archive to make; it must not be there yet.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
         #[command(flatten)]
         server: ServerArgs,
     },

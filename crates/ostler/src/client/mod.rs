@@ -103,6 +103,18 @@ impl Client {
         self.plain(self.http.delete(request.url(&self.server)), &request).await
     }
 
+    /// `GET` of bytes, which go to a file as they come. How many there were.
+    pub(crate) async fn download(&self, request: Request, to: &mut (impl std::io::Write + Send)) -> anyhow::Result<u64> {
+        let sending = self.authorized(self.http.get(request.url(&self.server)));
+        let mut response = self.accepted(sending.send().await, &request).await?;
+        let mut bytes = 0;
+        while let Some(piece) = response.chunk().await? {
+            to.write_all(&piece)?;
+            bytes += piece.len() as u64;
+        }
+        Ok(bytes)
+    }
+
     /// Follows a stream of events, from behind the position or from now on. Open when this returns.
     pub(crate) async fn stream(&self, request: Request, after: Option<&str>) -> anyhow::Result<Events> {
         let mut sending = self.authorized(self.http.get(request.url(&self.server)));

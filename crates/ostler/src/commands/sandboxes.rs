@@ -1,6 +1,7 @@
 //! `ostler sandboxes`.
 
-use serde_json::Value;
+use anyhow::Context;
+use serde_json::{Value, json};
 
 use super::Asker;
 use super::output::{Column, field};
@@ -34,6 +35,22 @@ pub(super) async fn run(command: SandboxesCommand) -> anyhow::Result<u8> {
             let asker = Asker::new(&server)?;
             let request = Request::to("x").then("sandboxes");
             asker.out.list(Listing::new(&asker.client, request, Paging::Cursor, usize::MAX), &COLUMNS).await
+        }
+        SandboxesCommand::Export { session, file, server } => {
+            let asker = Asker::new(&server)?;
+            let making = || format!("making {}", file.display());
+            let mut archive = std::fs::OpenOptions::new().write(true).create_new(true).open(&file).with_context(making)?;
+            let request = Request::to("x").then("sandboxes").then(&session.session).then("archive");
+            let bytes = match asker.client.download(request, &mut archive).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    // Half an archive would be taken for a whole one.
+                    let _ = std::fs::remove_file(&file);
+                    return Err(error);
+                }
+            };
+            let answer = json!({"type": "archive", "session_id": session.session, "file": file, "bytes": bytes}).to_string();
+            asker.out.done(&answer, &format!("{bytes} bytes in {}", file.display()))
         }
         SandboxesCommand::Kill { session, server } => {
             let asker = Asker::new(&server)?;

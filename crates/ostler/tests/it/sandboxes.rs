@@ -40,6 +40,12 @@ async fn living_sandboxes_are_listed_and_a_bomb_is_ended_by_hand() {
     assert!(ended.out.contains("its files stay"), "{ended:?}");
     let listed = on(&server, &["sandboxes", "list", "--json"]).await.fine().json();
     assert_eq!(listed.iter().map(|one| one["session_id"].as_str().unwrap()).collect::<Vec<_>>(), [neighbour.id.as_str()]);
+    // Its files can be had although it is gone, and without harm to the next one.
+    let file = server.data_dir().join("files.tar");
+    on(&server, &["sandboxes", "export", &bomb.id, file.to_str().unwrap()]).await.fine();
+    let listed = std::process::Command::new("tar").arg("-tf").arg(&file).output().unwrap();
+    assert!(String::from_utf8(listed.stdout).unwrap().lines().any(|name| name == "workspace/kept"));
+    assert_eq!(on(&server, &["sandboxes", "export", "sesn_none", "none.tar"]).await.code, Some(1));
     assert!(told(&bomb, r#"TOOL bash {"command": "ls"}"#).await.contains("kept"));
     let missing = on(&server, &["sandboxes", "kill", "sesn_none"]).await;
     assert_eq!(missing.code, Some(1), "{missing:?}");

@@ -123,7 +123,7 @@ async fn create(deps: &Deps, whose: &Whose) -> Result<Life, String> {
 }
 
 /// What its environment asks, within what the server allows.
-async fn spec(deps: &Deps, whose: &Whose) -> Result<SandboxSpec, String> {
+pub(crate) async fn spec(deps: &Deps, whose: &Whose) -> Result<SandboxSpec, String> {
     let scope = Scope::System(SystemReason::Recovery);
     let unreadable = |why: &dyn std::fmt::Display| format!("its environment cannot be read: {why}");
     let document = deps.store.document(&scope, "environment", whose.environment.as_str()).await.map_err(|error| unreadable(&error))?;

@@ -1,10 +1,14 @@
 //! `/v1/x/sandboxes`: the sandboxes that live, and ending one by hand.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use ostler_core::ids::SessionId;
 use ostler_runtime::sandbox::Living;
 use serde::Serialize;
+use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,11 +16,12 @@ use utoipa_axum::routes;
 use crate::api::Api;
 use crate::auth::Caller;
 use crate::error::ApiResult;
+use crate::limits;
 use crate::pagination::ListPage;
 use crate::path::Id;
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(kill))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(kill)).routes(routes!(archive))
 }
 
 /// A sandbox that lives.
@@ -75,4 +80,20 @@ async fn list(State(api): State<Api>, caller: Caller) -> ApiResult<Json<ListPage
 async fn kill(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Json<KilledSandbox>> {
     api.state.router.kill_sandbox(&caller.scope, &id).await?;
     Ok(Json(KilledSandbox { kind: "sandbox_killed", session_id: id }))
+}
+
+/// The files of a session, as an archive.
+///
+/// A tar archive of `workspace/`, `home/`, `outputs/`, `uploads/` and `shell/`, made inside the sandbox; one that is
+/// parked is started for it. Files that change meanwhile are as they were when they were read. 404 for a session
+/// that has had no sandbox yet. An extension.
+#[utoipa::path(get, path = "/v1/x/sandboxes/{session_id}/archive", operation_id = "archive_sandbox", tag = "platform",
+    params(("session_id" = SessionId, Path, description = "The session.")),
+    responses((status = 200, description = "The archive.", content_type = "application/x-tar", body = Vec<u8>)))]
+async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<SessionId>) -> ApiResult<Response> {
+    let archive = api.state.router.archive_sandbox(&caller.scope, &id).await?;
+    let length = archive.metadata().map_or(0, |meta| meta.len());
+    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(archive), limits::ARCHIVE_PIECE);
+    let headers = [(CONTENT_TYPE, "application/x-tar".to_owned()), (CONTENT_LENGTH, length.to_string())];
+    Ok((headers, Body::from_stream(stream)).into_response())
 }
