@@ -80,3 +80,6 @@ pub const MAX_OUTPUT_TOKENS: u32 = 16_384;
 pub const DEATHS_BEFORE_SET_ASIDE: u32 = 3;
 /// Characters of an error's message towards clients.
 pub const ERROR_MESSAGE_CHARS: usize = 1_000;
+
+/// Seconds that a command may take, whatever an environment asks.
+pub const COMMAND_SECONDS: u64 = 600;

@@ -71,6 +71,7 @@ impl Node {
 
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
+        sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), settings.sandbox.wishes()));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
@@ -134,7 +135,8 @@ impl Node {
 /// The sandboxes of the data directory for somebody who is no server.
 pub(crate) async fn sandboxes(settings: &Settings) -> anyhow::Result<Sandboxes> {
     const NO_SERVER: u64 = 0;
-    Sandboxes::start(sandboxes_config(settings, NO_SERVER)?).await.context("starting the sandbox spawner")
+    // What is done here needs no container, and a server may be using the engine.
+    Sandboxes::start(SandboxesConfig { oci: None, ..sandboxes_config(settings, NO_SERVER)? }).await.context("starting the sandbox spawner")
 }
 
 /// Ends the spawner unless sandboxes live on: nobody is left to use it.

@@ -42,6 +42,8 @@ pub const ATTACH_PAUSE: Duration = Duration::from_secs(1);
 pub const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long the end of a parked sandbox is waited for.
 pub const PARK: Duration = Duration::from_secs(20);
+/// How long a session waits until its sandbox may be started.
+pub const SANDBOX_TURN: Duration = Duration::from_secs(300);
 /// How long a sandbox may take to start.
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
 /// Bytes of the files of one session in an archive.

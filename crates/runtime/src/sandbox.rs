@@ -30,8 +30,9 @@ pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
     async fn stop(&self, session: &SessionId) -> Result<(), String>;
     /// The sandboxes that live, and what they use.
     async fn living(&self) -> Result<Vec<Living>, String>;
-    /// Says that these are needed. What nobody has needed for long is ended; to be said every minute.
-    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String>;
+    /// Says that these are needed, and what a sandbox has if nothing is asked: some may be made ready. What nobody
+    /// has needed for long is ended; to be said every minute.
+    async fn attend(&self, needed: Vec<SessionId>, usual: &SandboxSpec) -> Result<(), String>;
     /// The sandboxes that live or have files.
     async fn list(&self) -> Result<Vec<SessionId>, String>;
     /// An archive (tar) of its session's files, living or not. Not beside a start of the same sandbox.
@@ -141,8 +142,11 @@ impl SandboxBackend for LocalSandboxes {
             .collect())
     }
 
-    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String> {
-        self.sandboxes.attend(needed, &self.wishes).await.map_err(|error| error.to_string())
+    async fn attend(&self, mut needed: Vec<SessionId>, usual: &SandboxSpec) -> Result<(), String> {
+        // An import of an image beside this server, which no session is.
+        needed.extend(self.sandboxes.tried().await.map_err(|error| error.to_string())?);
+        let wishes = Wishes { spec: usual.clone(), ..self.wishes.clone() };
+        self.sandboxes.attend(needed, &wishes).await.map_err(|error| error.to_string())
     }
 
     async fn list(&self) -> Result<Vec<SessionId>, String> {

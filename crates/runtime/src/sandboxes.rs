@@ -11,6 +11,7 @@ use ostler_store::StoreError;
 
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::policy;
 use crate::router::SessionRouter;
 use crate::sandbox::Living;
 use crate::session::place::{self, Whose};
@@ -18,7 +19,7 @@ use crate::session::place::{self, Whose};
 /// What was found and done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// Sandboxes that live and are needed.
+    /// Sandboxes, living or parked, that are needed.
     pub needed: usize,
     /// Those that were ended or removed.
     pub ended: usize,
@@ -52,20 +53,27 @@ impl SessionRouter {
         };
         // Before the store is asked: a session is there before its sandbox is.
         let kept = deps.sandboxes.list().await.unwrap_or_else(unlisted);
-        let living: HashSet<SessionId> =
-            deps.sandboxes.living().await.map_or_else(|_| HashSet::new(), |living| living.into_iter().map(|one| one.session).collect());
+        let living = deps.sandboxes.living().await.unwrap_or_else(|why| {
+            tracing::error!(%why, "living sandboxes cannot be listed; those that are archived or idle live on");
+            Vec::new()
+        });
+        let living: HashSet<SessionId> = living.into_iter().map(|one| one.session).collect();
         let mut done = Reconciled::default();
         let mut needed = Vec::new();
         for id in kept {
             let ended = match deps.store.session(&scope, &id).await? {
                 None => deps.sandboxes.remove(&id).await,
                 Some(row) if row.archived_at.is_some() && living.contains(&id) => deps.sandboxes.stop(&id).await,
-                Some(_) if living.contains(&id) => {
-                    self.park_in_time(&id);
-                    needed.push(id);
+                // Needed whether it was seen to live or not: to be told of one that does not does no harm.
+                Some(row) => {
+                    if living.contains(&id) {
+                        self.park_in_time(&id);
+                    }
+                    if row.archived_at.is_none() {
+                        needed.push(id);
+                    }
                     continue;
                 }
-                Some(_) => continue,
             };
             match ended {
                 Ok(()) => {
@@ -76,7 +84,11 @@ impl SessionRouter {
             }
         }
         done.needed = needed.len();
-        if let Err(why) = deps.sandboxes.attend(needed).await {
+        let mut spare = deps.policy.spec(None);
+        if deps.store.has_several_workspaces().await? {
+            policy::for_several_workspaces(&mut spare);
+        }
+        if let Err(why) = deps.sandboxes.attend(needed, &spare).await {
             tracing::error!(%why, "the sandbox spawner does not hear which sandboxes are needed");
         }
         Ok(done)

@@ -28,5 +28,7 @@ pub use server::connection::{CallRequest, Connection};
 pub use server::images::Image;
 pub use server::sandboxes::Sandboxes;
 pub use spawner::spawner_main;
-pub use spec::{IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes};
+pub use spec::{
+    DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes,
+};
 pub use tools::{BuiltinTool, builtin_tools};

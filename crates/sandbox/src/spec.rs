@@ -52,10 +52,13 @@ pub struct UidBlock {
     pub count: u32,
 }
 
+/// The block that is used if none is named.
+pub const DEFAULT_UIDS: UidBlock = UidBlock { first: 2_000_000_000, count: 65_536 * 32_767 };
+
 impl Default for UidBlock {
     /// 32,767 sandboxes of 65,536 ids, living or parked, far above what systems give to people and services.
     fn default() -> Self {
-        Self { first: 2_000_000_000, count: 65_536 * 32_767 }
+        DEFAULT_UIDS
     }
 }
 
@@ -65,8 +68,8 @@ impl Default for UidBlock {
 pub struct SandboxSpec {
     /// Milliseconds of a bash call that names no timeout.
     pub bash_timeout_default_ms: u64,
-    /// Bytes of memory of all processes together, `/tmp` and `/dev/shm` included; holds where there are control
-    /// groups.
+    /// Bytes of memory of all processes together, `/tmp` and `/dev/shm` included; held by control groups, or
+    /// watched.
     pub max_memory_bytes: u64,
     /// Of one processor, in percent, of all processes together; 0 is all there is. Holds where there are
     /// control groups.

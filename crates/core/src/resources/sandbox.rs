@@ -62,7 +62,7 @@ pub struct SandboxSettings {
     pub output_kib: Option<u64>,
     /// The longest time of a command, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 600)]
     pub command_seconds: Option<u64>,
     /// The longest life of a sandbox, in seconds; the next command starts another with the same files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,8 +89,11 @@ impl SandboxSettings {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         for (name, said, least) in self.numbers() {
             if said.is_some_and(|said| said < least || said > u64::from(u32::MAX)) {
-                return Err(Refusal::invalid(format!("sandbox.{name}: must be at least {least}")));
+                return Err(Refusal::invalid(format!("sandbox.{name}: must be {least} to {}", u32::MAX)));
             }
+        }
+        if self.command_seconds.is_some_and(|seconds| seconds > limits::COMMAND_SECONDS) {
+            return Err(Refusal::invalid(format!("sandbox.command_seconds: must be at most {}", limits::COMMAND_SECONDS)));
         }
         if let Some(image) = &self.image {
             check_chars("sandbox.image", image, limits::NAME_CHARS)?;
@@ -112,7 +115,9 @@ mod tests {
         let of = |text: &str| serde_json::from_str::<SandboxSettings>(text).unwrap().check();
         assert!(of("{}").is_ok());
         assert!(of(r#"{"memory_mib": 64, "image": "debian-12", "isolation": "own_kernel"}"#).is_ok());
-        for bad in [r#"{"memory_mib": 1}"#, r#"{"files": 99999999999}"#, r#"{"image": "../x"}"#, r#"{"image": ""}"#] {
+        for bad in
+            [r#"{"memory_mib": 1}"#, r#"{"files": 99999999999}"#, r#"{"command_seconds": 601}"#, r#"{"image": "../x"}"#, r#"{"image": ""}"#]
+        {
             assert!(of(bad).is_err(), "{bad}");
         }
         assert!(IsolationFloor::OwnKernel > IsolationFloor::OwnIds);

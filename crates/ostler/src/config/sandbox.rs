@@ -11,7 +11,7 @@ use super::file;
 use super::shown::Origins;
 
 /// 32,767 sandboxes of 65,536 ids, living or parked, far above what systems give to people and services.
-pub(super) const DEFAULT_UIDS: UidBlock = UidBlock { first: 2_000_000_000, count: 65_536 * 32_767 };
+pub(super) const DEFAULT_UIDS: UidBlock = ostler_sandbox::DEFAULT_UIDS;
 /// Sandboxes that are ready for sessions to come.
 const DEFAULT_SPARES: u32 = 2;
 /// Less would end what runs in it before it has done anything.
@@ -37,7 +37,9 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// What the spawner is to do.
     pub(crate) fn wishes(&self) -> Wishes {
-        Wishes { orphan_ttl: self.orphan_ttl, spares: self.spares, spec: self.policy.usual.clone() }
+        // A container engine starts its own.
+        let spares = if self.oci.as_ref().is_some_and(|oci| oci.for_all) { 0 } else { self.spares };
+        Wishes { orphan_ttl: self.orphan_ttl, spares, spec: self.policy.usual.clone() }
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) fn read(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Resul
     origins.note("sandbox.uid_first", &uids.first, None, file.uid_first.is_some());
     origins.note("sandbox.uid_count", &uids.count, None, file.uid_count.is_some());
     let usual = usual(file, origins)?;
-    let most = most(&file.most, origins)?;
+    let most = most(&file.most, &usual, origins)?;
     let idle = file.idle_seconds.unwrap_or(limits::SANDBOX_IDLE.as_secs());
     origins.note("sandbox.idle_seconds", &idle, None, file.idle_seconds.is_some());
     let spares = file.spares.unwrap_or(DEFAULT_SPARES);
@@ -105,15 +107,19 @@ fn usual(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Result<SandboxS
     Ok(spec)
 }
 
-fn most(file: &file::Most, origins: &mut Origins) -> anyhow::Result<SandboxSettings> {
+/// What is not said is enough for most work, and no less than what is usual.
+fn most(file: &file::Most, usual: &SandboxSpec, origins: &mut Origins) -> anyhow::Result<SandboxSettings> {
+    const MIB: u64 = 1 << 20;
+    let or = |said: Option<u64>, enough: u64, usual: u64| said.or(Some(enough.max(usual)));
     let most = SandboxSettings {
-        memory_mib: file.memory_mib.or(Some(8_192)),
-        processes: file.processes.or(Some(4_096)),
-        cpu_percent: file.cpu_percent,
-        disk_mib: file.disk_mib.or(Some(32_768)),
-        files: file.files.or(Some(2_097_152)),
-        open_files: file.open_files.or(Some(16_384)),
-        output_kib: file.output_kib.or(Some(262_144)),
+        memory_mib: or(file.memory_mib, 8_192, usual.max_memory_bytes / MIB),
+        processes: or(file.processes, 4_096, usual.max_processes),
+        // Without a limit of its own, an environment may ask for all there is.
+        cpu_percent: file.cpu_percent.or(Some(usual.max_cpu_percent).filter(|percent| *percent > 0)),
+        disk_mib: or(file.disk_mib, 32_768, usual.disk_bytes / MIB),
+        files: or(file.files, 2_097_152, usual.disk_inodes),
+        open_files: or(file.open_files, 16_384, usual.max_open_files),
+        output_kib: or(file.output_kib, 262_144, usual.max_output_bytes >> 10),
         command_seconds: file.command_seconds,
         life_seconds: file.life_seconds,
         ..SandboxSettings::default()

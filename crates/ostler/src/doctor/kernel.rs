@@ -129,9 +129,9 @@ impl Kernel {
 
     fn landlock(&self) -> Finding {
         match &self.landlock {
-            Ok(version) => Finding::ok("landlock", format!("version {version}; sandboxes do not use it yet")),
+            Ok(version) => Finding::ok("landlock", format!("version {version}, behind the mounts of sandboxes")),
             Err(error) => {
-                Finding::aside("landlock", format!("none ({}); sandboxes do not use it yet, so nothing is missing", quote(error)))
+                Finding::aside("landlock", format!("none ({}); sandboxes start without this second wall behind their mounts", quote(error)))
             }
         }
     }
@@ -211,6 +211,6 @@ mod tests {
     fn without_filters_nothing_works_and_without_landlock_everything_does() {
         let kernel = Kernel { seccomp: Err("ENOSYS".into()), landlock: Err("ENOSYS".into()), ..good() };
         assert_finding(&kernel.judge(), "seccomp", Status::Problem, "ENOSYS", "CONFIG_SECCOMP_FILTER");
-        assert_finding(&kernel.judge(), "landlock", Status::Note, "do not use it yet", "");
+        assert_finding(&kernel.judge(), "landlock", Status::Note, "second wall", "");
     }
 }

@@ -112,12 +112,11 @@ pub(crate) fn start_sandbox(deps: &Arc<Deps>, whose: Whose, link: &Link, results
 async fn create(deps: &Deps, whose: &Whose) -> Result<Life, String> {
     let incarnation = IncarnationId::mint(&mut deps.ambient.ids());
     let spec = spec(deps, whose).await?;
-    let work = async {
-        // Many at once would take the machine from those that run; in each workspace's turn.
-        let _place = deps.starts.take(&whose.workspace).await;
-        deps.sandboxes.create(&whose.session, &incarnation, &spec).await
-    };
-    let started = tokio::time::timeout(limits::SANDBOX_START, work).await;
+    // Many at once would take the machine from those that run; in each workspace's turn.
+    let place = tokio::time::timeout(limits::SANDBOX_TURN, deps.starts.take(&whose.workspace)).await;
+    let busy = || format!("its turn to start did not come within {} seconds; the machine is overloaded", limits::SANDBOX_TURN.as_secs());
+    let _place = place.map_err(|_| busy())?;
+    let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
     Ok((incarnation, started.map_err(|_| late())??))
 }

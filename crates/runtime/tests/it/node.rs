@@ -80,7 +80,7 @@ impl SandboxBackend for Shared {
         Ok(self.list().await?.into_iter().map(living).collect())
     }
 
-    async fn attend(&self, needed: Vec<SessionId>) -> Result<(), String> {
+    async fn attend(&self, needed: Vec<SessionId>, _: &SandboxSpec) -> Result<(), String> {
         *self.0.needed.lock().unwrap() = needed;
         Ok(())
     }

@@ -48,6 +48,8 @@ const LENGTH: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Told {
+    /// To a supervisor: a job follows.
+    Job = b'j',
     /// To a supervisor: end the call.
     Cancel = b'c',
     /// To init: the result is on disk.
@@ -76,18 +78,24 @@ impl Job {
     /// Says it to a waiting supervisor, whole or not at all. False where it has no place in a socket's
     /// buffer.
     pub(crate) fn say(&self, mut control: &UnixStream) -> io::Result<bool> {
-        let mut text = vec![0; LENGTH];
+        let mut text = vec![Told::Job as u8];
+        text.extend([0; LENGTH]);
         serde_json::to_writer(&mut text, self)?;
-        let length = text.len() - LENGTH;
+        let length = text.len() - LENGTH - 1;
         if length > limits::PASSED_JOB {
             return Ok(false);
         }
-        text[..LENGTH].copy_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_be_bytes());
+        text[1..=LENGTH].copy_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_be_bytes());
         control.write_all(&text).map(|()| true)
     }
 
     /// Waits for one.
     fn hear(mut control: &UnixStream) -> io::Result<Self> {
+        // The end of the last call may have been asked for when it had come already.
+        let mut told = [Told::Cancel as u8];
+        while told[0] == Told::Cancel as u8 {
+            control.read_exact(&mut told)?;
+        }
         let mut length = [0; LENGTH];
         control.read_exact(&mut length)?;
         let mut text = vec![0; usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?];
@@ -163,10 +171,26 @@ fn alone_with(parent: Pid, job: &Job, work: Option<Work>, writes: OwnedFd) -> io
     File::from(writes).write_all(&serde_json::to_vec(&result)?)
 }
 
-/// Writes the result and tells init. If it cannot be written, init says that there is none.
-fn settle(kept: &Kept, call: &EventId, outcome: &CallOutcome, mut control: impl Write) {
+/// Writes the result and tells init. If it cannot be written, init says that there is none once this process ends.
+/// Whether init was told.
+fn settle(kept: &Kept, call: &EventId, outcome: &CallOutcome, mut control: impl Write) -> bool {
     let short = CallOutcome::text("The result could not be stored: the disk may be full.", true, CallEnd::Finished);
-    if kept.settle(call, outcome).or_else(|_| kept.settle(call, &short)).is_ok() {
-        let _ = control.write_all(&[Told::Settled as u8]);
+    let is_kept = kept.settle(call, outcome).or_else(|_| kept.settle(call, &short)).is_ok();
+    is_kept && control.write_all(&[Told::Settled as u8]).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_that_came_too_late_is_not_taken_for_a_part_of_the_next_job() {
+        let (init, supervisor) = UnixStream::pair().unwrap();
+        let job = Job::new("sevt_1".parse().unwrap(), tools::BASH, json!({"command": "true"}), None, &SandboxSpec::default());
+        (&init).write_all(&[Told::Cancel as u8; 3]).unwrap();
+        assert!(job.say(&init).unwrap());
+        assert_eq!(Job::hear(&supervisor).unwrap().call, job.call);
+        let long = Job { input: json!("x".repeat(limits::PASSED_JOB)), ..job };
+        assert!(!long.say(&init).unwrap(), "it would not fit");
     }
 }

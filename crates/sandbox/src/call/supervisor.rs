@@ -54,14 +54,19 @@ pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: &UnixStream) {
     if become_supervisor().is_err() {
         return;
     }
-    while let Ok(shell) = Shell::prepare(alone) {
-        match control.set_nonblocking(false).and_then(|()| Job::hear(control)) {
+    let mut prepared = Shell::prepare(alone);
+    while let Ok(shell) = prepared {
+        let is_settled = match control.set_nonblocking(false).and_then(|()| Job::hear(control)) {
             Ok(job) => perform(alone, kept, &job, control, Some(shell)),
             Err(_) => return shell.end(),
+        };
+        // Only without children is it as if it was new, and only with a shell can it have another call.
+        let is_alone = matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+        if !is_settled || !is_alone {
+            return;
         }
-        // Only without children is it as if it was new.
-        let is_free = matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
-        if !is_free || (&*control).write_all(&[Told::Free as u8]).is_err() {
+        prepared = Shell::prepare(alone);
+        if prepared.is_ok() && (&*control).write_all(&[Told::Free as u8]).is_err() {
             return;
         }
     }
@@ -72,7 +77,7 @@ pub(super) fn run(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream) {
     match become_supervisor() {
         Ok(()) => perform(alone, kept, job, control, None),
         Err(error) => settle(kept, &job.call, &not_started(&error), control),
-    }
+    };
 }
 
 fn not_started(error: &io::Error) -> CallOutcome {
@@ -90,10 +95,13 @@ fn become_supervisor() -> io::Result<()> {
     Ok(())
 }
 
-fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared: Option<Shell>) {
+/// Whether init was told of a result.
+fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared: Option<Shell>) -> bool {
     let refuse = |message: String| {
         let outcome = CallOutcome::text(message, true, CallEnd::Finished);
         settle(kept, &job.call, &outcome, control);
+        // A shell that was prepared has nothing to do; it ends with this process.
+        false
     };
     let input: Input = match serde_json::from_value(job.input.clone()) {
         Ok(input) => input,
@@ -108,7 +116,8 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared
         Some(command) => command,
         None if input.restart => {
             let outcome = CallOutcome::text("The shell was restarted.", false, CallEnd::Finished);
-            return settle(kept, &job.call, &outcome, control);
+            settle(kept, &job.call, &outcome, control);
+            return false;
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
@@ -128,11 +137,13 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared
                 text.push_str(notice);
             }
             let outcome = CallOutcome::text(text, note.is_some(), end);
-            settle(kept, &job.call, &outcome, control);
+            let is_told = settle(kept, &job.call, &outcome, control);
             supervisor.see_out();
             shell::adopt_state(supervisor.shell);
-            let _ = (&*control).write_all(&[Told::Left as u8]);
+            // Without a result there is nothing that init waits for but the end of this process.
+            let is_told = is_told && (&*control).write_all(&[Told::Left as u8]).is_ok();
             supervisor.linger();
+            is_told
         }
         Err(error) => settle(kept, &job.call, &not_started(&error), control),
     }

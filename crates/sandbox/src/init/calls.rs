@@ -180,7 +180,8 @@ impl Calls {
     /// other command. Whether nothing of it is left.
     fn make_room(&mut self) -> bool {
         self.waiting.clear();
-        let running: HashSet<Pid> = self.workers.iter().filter(|(_, worker)| !worker.settled).map(|(pid, _)| *pid).collect();
+        let running: HashSet<Pid> =
+            self.workers.iter().filter(|(_, worker)| !worker.settled || worker.leaving.is_some()).map(|(pid, _)| *pid).collect();
         // What forks during one round is found by the next; in a few there is none that still can.
         (0..limits::ROOM_ROUNDS).any(|_| {
             let found = processes::kill_descendants(Pid::this(), &running);

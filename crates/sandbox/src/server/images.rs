@@ -81,7 +81,9 @@ impl Sandboxes {
                 own_by_root(&files)?;
                 let (digest, entries, bytes) = digest(&files)?;
                 let image = Image { name, manifest: moved.digest, digest, entries, bytes, skipped: moved.skipped };
-                let next = keep.with_extension("next");
+                let next = PathBuf::from(format!("{}.next", keep.display()));
+                // What an import that died left.
+                erase::directory(&next)?;
                 fs::create_dir_all(&next)?;
                 fs::write(next.join(layout::IMAGE_RECORD), serde_json::to_vec_pretty(&image)?)?;
                 fs::rename(files, next.join(layout::IMAGE_FILES))?;
@@ -111,28 +113,33 @@ impl Sandboxes {
         removed.await.map_err(io::Error::other).and_then(|done| done).map_err(failed("removing an image"))
     }
 
-    /// Whether an image is what was imported. Reads all of its files, once in the life of a server.
+    /// Whether an image is what was imported. Reads all of its files, once in the life of a server, and to the end
+    /// even if who asked gives up.
     pub(super) async fn verified_image(&self, name: &str) -> Result<(), SandboxError> {
-        let mut known = self.known_images().lock().await;
-        if known.contains(name) {
-            return Ok(());
-        }
         let place = self.images().join(checked(name)?);
         let image: Image = match fs::read(place.join(layout::IMAGE_RECORD)) {
             // The spawner says what is missing.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             text => text.and_then(|text| Ok(serde_json::from_slice(&text)?)).map_err(failed("reading what is known of an image"))?,
         };
-        let found = tokio::task::spawn_blocking(move || digest(&place.join(layout::IMAGE_FILES))).await;
-        let (found, _, _) = found.map_err(io::Error::other).and_then(|found| found).map_err(failed("reading an image"))?;
-        if found != image.digest {
-            return Err(SandboxError::Image(format!(
-                "the image {name:?} is not what was imported: its files are {found} and were {}; remove it and import it again",
-                image.digest
-            )));
-        }
-        known.insert(name.to_owned());
-        Ok(())
+        let key = (name.to_owned(), image.digest.clone());
+        let known = self.known_images().lock().await.entry(key).or_default().clone();
+        let name = name.to_owned();
+        let verified = tokio::spawn(async move {
+            let compare = || async {
+                let found = tokio::task::spawn_blocking(move || digest(&place.join(layout::IMAGE_FILES))).await;
+                match found.map_err(io::Error::other).and_then(|found| found) {
+                    Ok((found, _, _)) if found == image.digest => Ok(()),
+                    Ok((found, _, _)) => Err(format!(
+                        "the image {name:?} is not what was imported: its files are {found} and were {}; remove it and import it again",
+                        image.digest
+                    )),
+                    Err(error) => Err(format!("reading the image {name:?}: {error}")),
+                }
+            };
+            known.get_or_init(compare).await.clone()
+        });
+        verified.await.map_err(io::Error::other).map_err(failed("comparing an image"))?.map_err(SandboxError::Image)
     }
 }
 

@@ -39,13 +39,12 @@ pub(super) struct Opened {
 
 /// Connects and says hello, in an older version to an init that does not know ours.
 pub(super) async fn open(address: &Address) -> Result<Opened, AttachError> {
-    let mut version = VERSION;
-    loop {
-        match open_in(address, version).await {
-            Err(AttachError::Other(SandboxError::Protocol { .. })) if version > OLDEST => version -= 1,
-            done => return done,
-        }
-    }
+    let refused = match open_in(address, VERSION).await {
+        Err(refused @ AttachError::Other(SandboxError::Protocol { .. })) => refused,
+        done => return done,
+    };
+    // What was wrong with the first is what is told, unless an older one is understood.
+    open_in(address, OLDEST).await.map_err(|_| refused)
 }
 
 async fn open_in(address: &Address, version: u32) -> Result<Opened, AttachError> {

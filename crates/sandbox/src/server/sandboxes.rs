@@ -1,6 +1,6 @@
 //! The handle by which the server starts, finds and ends sandboxes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ostler_core::ids::{IncarnationId, SessionId};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::connection::Connection;
 use super::link::{self, Address};
@@ -25,10 +25,13 @@ pub struct Sandboxes {
     dir: PathBuf,
     epoch: u64,
     spawner: Arc<Spawner>,
-    /// Images that were found to be what was imported.
-    images: Arc<Mutex<HashSet<String>>>,
+    /// Whether images are what was imported, by name and digest.
+    images: Images,
     oci: Option<Arc<Oci>>,
 }
+
+/// What is found out about each image once.
+type Images = Arc<Mutex<HashMap<(String, String), Arc<OnceCell<Result<(), String>>>>>>;
 
 /// Before the names of sandboxes that are only tried.
 const PROBE: &str = "sesn_probe-";
@@ -80,7 +83,7 @@ impl Sandboxes {
         &self.dir
     }
 
-    pub(super) fn known_images(&self) -> &Mutex<HashSet<String>> {
+    pub(super) fn known_images(&self) -> &Images {
         &self.images
     }
 
@@ -225,6 +228,25 @@ impl Sandboxes {
             Answer::Attended => Ok(()),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The sandboxes that live and are only tried: nobody's session.
+    pub async fn tried(&self) -> Result<Vec<SessionId>, SandboxError> {
+        Ok(self.list().await?.into_iter().filter(|id| id.as_str().starts_with(PROBE)).collect())
+    }
+
+    /// Removes what is left of trials whose process died.
+    pub async fn sweep(&self) -> Result<(), SandboxError> {
+        let living = self.list().await?;
+        let directory = |source| SandboxError::Directory { path: self.dir.display().to_string(), source };
+        for entry in std::fs::read_dir(&self.dir).map_err(directory)?.flatten() {
+            let name = entry.file_name();
+            let id: Option<SessionId> = name.to_str().filter(|name| name.starts_with(PROBE)).and_then(|name| name.parse().ok());
+            if let Some(id) = id.filter(|id| !living.contains(id)) {
+                self.remove(&id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The sandboxes that have a directory, living or not.

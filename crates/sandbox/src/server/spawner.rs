@@ -15,7 +15,7 @@ use crate::error::SandboxError;
 use crate::protocol::spawner::{Answer, Request};
 use crate::protocol::{self, OLDEST, VERSION};
 use crate::spawner::Launch;
-use crate::spec::{SpawnerCommand, UidBlock};
+use crate::spec::{Required, SpawnerCommand, UidBlock};
 use crate::{layout, limits};
 
 const PEER: &str = "sandbox spawner";
@@ -57,21 +57,24 @@ impl Spawner {
     pub(super) async fn ask(&self, request: &Request) -> Result<Answer, SandboxError> {
         let _turn = self.requests.acquire().await.map_err(|error| talk(io::Error::other(error)))?;
         let kept = self.idle().pop();
-        let is_kept = kept.is_some();
         let mut reached = match kept {
             Some(reached) => reached,
             None => self.reach().await?,
         };
         let mut answered = self.exchange(&mut reached, request).await;
-        // One that was kept may lead to a spawner that has ended meanwhile. To ask twice does no harm: a
-        // sandbox that was started is killed and started again before anything was given to it.
-        if is_kept && answered.as_ref().is_err_and(has_ended) {
+        // The spawner may have ended meanwhile. To ask twice does no harm: a sandbox that was started is killed
+        // and started again before anything was given to it.
+        if answered.as_ref().is_err_and(has_ended) {
             self.idle().clear();
             reached = self.reach().await?;
             answered = self.exchange(&mut reached, request).await;
         }
         let answer = answered.map_err(talk)?;
-        if !matches!(answer, Answer::Bye) {
+        if !answers(request, &answer) && !matches!((request, &answer), (Request::Shutdown, Answer::Bye)) {
+            return Err(SandboxError::Protocol { peer: PEER, reason: format!("it answered out of order: {answer:?}") });
+        }
+        // One on which something else was said may have more to say.
+        if answers(request, &answer) {
             self.idle().push(reached);
         }
         match answer {
@@ -88,6 +91,12 @@ impl Spawner {
         let exchange = async {
             match request {
                 // An older spawner refuses while one of that id lives, and has no spares and no orphans.
+                // What it does not know it would leave out, and start a sandbox that is less than was asked for.
+                Request::Create { spec, .. } if reached.version < 2 && (spec.required != Required::default() || spec.image.is_some()) => {
+                    return Err(io::Error::other(
+                        "the living spawner is of an older release and knows neither isolation levels, hard limits nor images; end its sandboxes first",
+                    ));
+                }
                 Request::Create { sandbox_id, .. } if reached.version < 2 => {
                     reached.ask(&Request::Kill { sandbox_id: sandbox_id.clone() }).await?;
                 }
@@ -163,6 +172,17 @@ impl Spawner {
 
 fn talk(source: io::Error) -> SandboxError {
     SandboxError::Talk { peer: PEER, source }
+}
+
+/// Whether an answer is one to this request.
+fn answers(request: &Request, answer: &Answer) -> bool {
+    match (request, answer) {
+        (_, Answer::Refused { .. }) | (Request::List, Answer::Sandboxes { .. }) | (Request::Attend { .. }, Answer::Attended) => true,
+        (Request::Create { sandbox_id: asked, .. }, Answer::Created { sandbox_id, .. })
+        | (Request::Kill { sandbox_id: asked }, Answer::Killed { sandbox_id, .. })
+        | (Request::Prepare { sandbox_id: asked }, Answer::Prepared { sandbox_id, .. }) => asked == sandbox_id,
+        _ => false,
+    }
 }
 
 /// Whether an error means that the spawner ends or has ended.

@@ -41,7 +41,7 @@ const CONTROL_GROUPS: &str = "give the server control groups that it may write (
 const HARD_LIMITS: &str =
     "run the server as root or where control groups are delegated to it (systemd: Delegate=yes), or do not require hard limits";
 const OWN_KERNEL: &str = "set up the backend `oci` with a runtime that has one, such as runsc, or ask for less";
-const OWN_IDS: &str = "run the server as root, or do not require ids of their own";
+const OWN_IDS: &str = "run the server as root; an ordinary user can serve one workspace, whose environments must not ask for sandbox.isolation beyond shared_ids";
 const USER_NAMESPACES: &str = "allow user namespaces: sysctl user.max_user_namespaces must not be 0, kernel.unprivileged_userns_clone must be 1 where it exists, \
      kernel.apparmor_restrict_unprivileged_userns must be 0 (Ubuntu); in Docker, run the server with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or as root of the host";
 
@@ -222,6 +222,7 @@ impl Born {
         let mut summons = self.summons.take().ok_or_else(|| io::Error::other("it has a session"))?;
         fs::rename(&self.path, &path)?;
         self.path = path;
+        self.at = sys::boot_ms();
         directory::renew_results(&self.path, incarnation)?;
         record::write(&self.path, incarnation, self.pid, &self.group, self.at)?;
         summons.write_all(incarnation.as_str().as_bytes())

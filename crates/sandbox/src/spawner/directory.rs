@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::ids::IncarnationId;
 
-use super::Launch;
+use super::{Launch, log};
 use crate::confine::{LayerError, Trees};
 use crate::layout::{self, AGENT_ID, SHARED};
 use crate::spec::{IdMapping, SandboxSpec, UidBlock};
@@ -110,7 +110,10 @@ fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> R
         Ok(staged) => Ok(Some(staged)),
         // What is on it must not be hidden by an empty directory.
         Err(error) if spec.required.hard_limits || disk::exists(path) => Err(LayerError::new("disk limit", error, DISKS)),
-        Err(_) => Ok(None),
+        Err(error) => {
+            log(&format!("the disk of {} is only watched: {error}", path.display()));
+            Ok(None)
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Sandbox {
     pub(super) group: String,
     /// Milliseconds on the boot clock.
     pub(super) born: u64,
+    /// Whether it was killed.
+    pub(super) is_dying: bool,
     /// When a server last needed it.
     pub(super) needed: Instant,
     /// The connections to be told of its end.
@@ -45,10 +47,22 @@ pub(super) struct Sandbox {
 impl Sandbox {
     pub(super) fn child(incarnation: IncarnationId, born: Born) -> Self {
         let Born { pid, pidfd, group, at, .. } = born;
-        Self { incarnation, pid, pidfd, is_child: true, group, born: at, needed: Instant::now(), mourners: Vec::new(), next: None }
+        Self {
+            incarnation,
+            pid,
+            pidfd,
+            is_child: true,
+            group,
+            born: at,
+            is_dying: false,
+            needed: Instant::now(),
+            mourners: Vec::new(),
+            next: None,
+        }
     }
 
-    pub(super) fn kill(&self) {
+    pub(super) fn kill(&mut self) {
+        self.is_dying = true;
         // It can only fail because the process is gone, which the descriptor tells as well.
         let _ = sys::kill_pidfd(&self.pidfd);
     }
@@ -76,7 +90,18 @@ pub(super) fn survivors(dir: &Path) -> std::io::Result<BTreeMap<SessionId, Sandb
         {
             let record::Found { incarnation, pid, pidfd, group, born } = found;
             let (group, needed) = (if group.is_empty() { id.as_str().to_owned() } else { group }, Instant::now());
-            let sandbox = Sandbox { incarnation, pid, pidfd, is_child: false, group, born, needed, mourners: Vec::new(), next: None };
+            let sandbox = Sandbox {
+                incarnation,
+                pid,
+                pidfd,
+                is_child: false,
+                group,
+                born,
+                is_dying: false,
+                needed,
+                mourners: Vec::new(),
+                next: None,
+            };
             survivors.insert(id, sandbox);
         }
     }

@@ -134,6 +134,12 @@ pub(crate) fn socket(sandbox: &std::path::Path) -> io::Result<std::os::unix::net
 
 pub(crate) use directory::{furnish, make, replace};
 
+/// A line in the spawner's log, which is its standard error.
+fn log(line: &str) {
+    // Nobody can be told that the log is full.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 fn refused(layer: &str, reason: String, remedy: &str) -> Answer {
     Answer::Refused { layer: layer.into(), reason, remedy: remedy.into() }
 }

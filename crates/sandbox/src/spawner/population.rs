@@ -9,7 +9,7 @@ use ostler_core::ids::{IncarnationId, SessionId};
 use super::birth::{self, Birth, Born};
 use super::directory::Slots;
 use super::life::{self, Sandbox, Wish};
-use super::{Launch, directory, refused};
+use super::{Launch, directory, log, refused};
 use crate::cgroup::{Groups, Usage};
 use crate::confine::LayerError;
 use crate::protocol::spawner::{Answer, Listed};
@@ -53,6 +53,8 @@ pub(super) struct Population {
     births: Vec<(Purpose, Birth)>,
     spares: Vec<Spare>,
     wanted: Option<Wanted>,
+    /// The limits with which no spare could be made.
+    barren: Option<SandboxSpec>,
     /// When something was last started for a session.
     busy: Instant,
     ending: bool,
@@ -79,6 +81,7 @@ impl Population {
             births: Vec::new(),
             spares: Vec::new(),
             wanted: None,
+            barren: None,
             busy: Instant::now(),
             ending: false,
         };
@@ -104,15 +107,19 @@ impl Population {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let births = self.births.iter().map(|(_, birth)| birth.deadline);
-        let spare = self.lacks_spares().then(|| self.busy + limits::SPARE_AFTER);
+        let spare = (self.lacks_spares() && self.births.is_empty()).then(|| self.busy + limits::SPARE_AFTER);
         let orphan = self.wanted.as_ref().and_then(|wanted| {
-            let oldest = self.sandboxes.values().filter(|sandbox| sandbox.next.is_none()).map(|sandbox| sandbox.needed);
-            oldest.chain([wanted.at]).min().map(|needed| needed + wanted.orphan_ttl)
+            let oldest = self.sandboxes.values().filter(|sandbox| !sandbox.is_dying).map(|sandbox| sandbox.needed).min();
+            let is_empty = self.sandboxes.is_empty() && self.births.is_empty();
+            oldest.or(is_empty.then_some(wanted.at)).map(|since| since + wanted.orphan_ttl)
         });
         births.chain(spare).chain(orphan).min()
     }
 
     fn lacks_spares(&self) -> bool {
+        if self.wanted.as_ref().is_some_and(|wanted| self.barren.as_ref() == Some(&wanted.spec)) {
+            return false;
+        }
         let waiting = self.spares.len() + self.births.iter().filter(|(purpose, _)| matches!(purpose, Purpose::Spare { .. })).count();
         !self.ending && self.wanted.as_ref().is_some_and(|wanted| waiting < wanted.spares) && self.has_room()
     }
@@ -121,18 +128,25 @@ impl Population {
         self.sandboxes.len() + self.births.len() + self.spares.len() < limits::SANDBOXES
     }
 
-    /// Starts a sandbox. The answer comes later, unless it is refused.
-    pub(super) fn create(&mut self, peer: u64, id: SessionId, incarnation: IncarnationId, spec: SandboxSpec) -> Option<Answer> {
+    /// Starts a sandbox. The answer comes later, unless it is refused; and what others are told.
+    pub(super) fn create(&mut self, peer: u64, id: SessionId, incarnation: IncarnationId, spec: SandboxSpec) -> (Option<Answer>, Answers) {
+        if let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|_| !self.ending) {
+            sandbox.kill();
+            // Who asked before has given up, or is about to.
+            let earlier = sandbox.next.replace(Wish { peer, incarnation, spec });
+            let told = earlier.map(|earlier| (earlier.peer, refused("spawner", "it was asked for again".into(), "wait for it")));
+            return (None, told.into_iter().collect());
+        }
+        (self.start(peer, id, incarnation, spec), Vec::new())
+    }
+
+    /// Starts a sandbox of which nothing lives.
+    fn start(&mut self, peer: u64, id: SessionId, incarnation: IncarnationId, spec: SandboxSpec) -> Option<Answer> {
         if self.ending {
             return Some(refused("spawner", "it is shutting down".into(), "try again"));
         }
         if self.births.iter().any(|(purpose, _)| matches!(purpose, Purpose::Session { id: other, .. } if *other == id)) {
             return Some(refused("spawner", "a sandbox of this id is being started".into(), "wait for it"));
-        }
-        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
-            sandbox.kill();
-            let earlier = sandbox.next.replace(Wish { peer, incarnation, spec });
-            return earlier.map(|_| refused("spawner", "a sandbox of this id was asked for twice".into(), "wait for it"));
         }
         self.busy = Instant::now();
         if let Some(born) = self.summoned(&id, &incarnation, &spec) {
@@ -260,9 +274,8 @@ impl Population {
             }
             (Purpose::Spare { .. }, outcome) => {
                 self.discard(birth.born(Vec::new()));
-                if outcome.is_err() {
-                    // A session will be told why; that no spare can be had is not worth a second attempt.
-                    self.wanted.iter_mut().for_each(|wanted| wanted.spares = 0);
+                if let Err(LayerError { layer, reason, .. }) = outcome {
+                    self.give_up_spares(&layer, &reason);
                 }
                 Vec::new()
             }
@@ -277,7 +290,7 @@ impl Population {
         let killed = Answer::Killed { sandbox_id: id.clone(), was_alive: true };
         let mut answers: Answers = sandbox.mourners.into_iter().map(|peer| (peer, killed.clone())).collect();
         if let Some(Wish { peer, incarnation, spec }) = sandbox.next {
-            answers.extend(self.create(peer, id.clone(), incarnation, spec).map(|answer| (peer, answer)));
+            answers.extend(self.start(peer, id.clone(), incarnation, spec).map(|answer| (peer, answer)));
         }
         answers
     }
@@ -290,7 +303,7 @@ impl Population {
             answers.extend(self.hear(at));
         }
         if let Some(Wanted { orphan_ttl, at, .. }) = self.wanted {
-            for sandbox in self.sandboxes.values().filter(|sandbox| sandbox.needed + orphan_ttl <= now && sandbox.next.is_none()) {
+            for sandbox in self.sandboxes.values_mut().filter(|sandbox| sandbox.needed + orphan_ttl <= now && !sandbox.is_dying) {
                 sandbox.kill();
             }
             // A server that was there is gone for good.
@@ -303,15 +316,21 @@ impl Population {
     }
 
     fn start_spare(&mut self) {
-        let Some(wanted) = &mut self.wanted else { return };
+        let Some(wanted) = &self.wanted else { return };
         let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, directory::hex(&bytes)));
         let begun = name
             .map_err(|error| LayerError::new("spare", error, ""))
             .and_then(|name| birth::begin(&self.alone, &self.launch, &mut self.slots, &mut self.groups, &name, None, &wanted.spec));
         match begun {
             Ok(birth) => self.births.push((Purpose::Spare { spec: wanted.spec.clone() }, birth)),
-            Err(_) => wanted.spares = 0,
+            Err(LayerError { layer, reason, .. }) => self.give_up_spares(&layer, &reason),
         }
+    }
+
+    /// None can be had like this, so none is tried until something else is wanted. Sessions are told why.
+    fn give_up_spares(&mut self, layer: &str, reason: &str) {
+        log(&format!("no sandbox can be made ready: {layer}: {reason}"));
+        self.barren = self.wanted.as_ref().map(|wanted| wanted.spec.clone());
     }
 
     fn drop_spare(&mut self) -> bool {

@@ -12,7 +12,7 @@ use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::population::{Answers, Population, Watched};
-use super::{Launch, directory, refused};
+use super::{Launch, directory, log, refused};
 use crate::peer::Peer;
 use crate::protocol::spawner::{Answer, Request};
 use crate::protocol::{self, VERSION};
@@ -49,7 +49,10 @@ impl Spawner {
             let wakes = match self.wait() {
                 Ok(wakes) => wakes,
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
-                Err(_) => return 1,
+                Err(error) => {
+                    log(&format!("waiting failed: {error}"));
+                    return 1;
+                }
             };
             // The last first: births are known by their place, and one that is over gives up its own.
             for wake in wakes.into_iter().rev() {
@@ -178,7 +181,11 @@ impl Spawner {
                 peer.leaving = true;
                 Some(refused("protocol", "no hello came first".into(), "use a server of the same release"))
             }
-            Request::Create { sandbox_id, incarnation, spec } => self.population.create(key, sandbox_id, incarnation, spec),
+            Request::Create { sandbox_id, incarnation, spec } => {
+                let (answer, others) = self.population.create(key, sandbox_id, incarnation, spec);
+                self.tell(others);
+                answer
+            }
             Request::Kill { sandbox_id } => {
                 let (answer, others) = self.population.kill(key, sandbox_id);
                 self.tell(others);

@@ -53,7 +53,7 @@ impl SandboxBackend for NoSandboxes {
         Ok(Vec::new())
     }
 
-    async fn attend(&self, _: Vec<SessionId>) -> Result<(), String> {
+    async fn attend(&self, _: Vec<SessionId>, _: &SandboxSpec) -> Result<(), String> {
         Ok(())
     }
 
