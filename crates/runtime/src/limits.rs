@@ -48,6 +48,10 @@ pub const SANDBOX_TURN: Duration = Duration::from_secs(300);
 pub const SANDBOX_START: Duration = Duration::from_secs(30);
 /// Bytes of the files of one session in an archive.
 pub const ARCHIVE_BYTES: u64 = 64 << 30;
+/// Archives that are made at once.
+pub const ARCHIVES: usize = 2;
+/// How long one may take.
+pub const ARCHIVE: Duration = Duration::from_secs(300);
 /// Sandboxes that are started at once.
 pub const SANDBOX_STARTS: usize = 4;
 /// How often what runs in sandboxes is compared with the sessions that need it.

@@ -152,6 +152,7 @@ impl SessionRouter {
             rest: config.rest,
             policy: config.policy,
             starts: Turns::new(limits::SANDBOX_STARTS),
+            archives: Turns::new(limits::ARCHIVES),
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }

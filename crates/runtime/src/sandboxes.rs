@@ -122,8 +122,12 @@ impl SessionRouter {
         }
         let whose = Whose { session: session.clone(), workspace: row.workspace, environment: row.environment_id };
         let spec = place::spec(deps, &whose).await.map_err(RuntimeError::Sandboxes)?;
-        let _place = deps.starts.take(&whose.workspace).await;
-        deps.sandboxes.snapshot(session, &spec, limits::ARCHIVE_BYTES).await.map_err(RuntimeError::Sandboxes)
+        // What is packed may be changed meanwhile, which only takes others' turns for archives.
+        let _place = deps.archives.take(&whose.workspace).await;
+        let most = if spec.disk_bytes == 0 { limits::ARCHIVE_BYTES } else { spec.disk_bytes.saturating_mul(2).min(limits::ARCHIVE_BYTES) };
+        let taken = tokio::time::timeout(limits::ARCHIVE, deps.sandboxes.snapshot(session, &spec, most)).await;
+        let late = || format!("the archive was not made within {} seconds", limits::ARCHIVE.as_secs());
+        taken.unwrap_or_else(|_| Err(late())).map_err(RuntimeError::Sandboxes)
     }
 
     /// Ends the sandbox of a session at once, whatever runs in it; the session's next call starts another

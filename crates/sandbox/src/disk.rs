@@ -13,6 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::Whence;
 
 use crate::layout;
+use crate::limits;
 use crate::spawner::{make, replace};
 use crate::spec::SandboxSpec;
 use crate::sys::loops;
@@ -89,7 +90,9 @@ fn attached(record: &Path, backing: &File) -> io::Result<(u32, File)> {
 
 /// An empty file system of the size that is asked for, made once.
 fn template(dir: &Path, spec: &SandboxSpec) -> io::Result<PathBuf> {
-    let (bytes, inodes) = (spec.disk_bytes.max(LEAST_BYTES), spec.disk_inodes.max(LEAST_INODES));
+    let bytes = spec.disk_bytes.max(LEAST_BYTES);
+    // More files than there is place for could not be made.
+    let inodes = spec.disk_inodes.clamp(LEAST_INODES, bytes / limits::DISK_BYTES_PER_FILE);
     let path = dir.join(format!("{}{bytes}-{inodes}", layout::TEMPLATE));
     if path.exists() {
         return Ok(path);
@@ -101,12 +104,32 @@ fn template(dir: &Path, spec: &SandboxSpec) -> io::Result<PathBuf> {
     command.args(["-q", "-F", "-b", "4096", "-m", "0", "-N", &inodes.to_string(), "-O", "^resize_inode", "-J", JOURNAL_MIB]);
     command.args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]).arg(&next);
     command.env_clear().env("PATH", PROGRAM_PATH).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let made = command.output().map_err(|error| io::Error::other(format!("mkfs.ext4: {error}")))?;
+    let made = command.output().map_err(|error| io::Error::new(error.kind(), format!("mkfs.ext4: {error}")))?;
     if !made.status.success() {
+        let _ = fs::remove_file(&next);
         return Err(io::Error::other(format!("mkfs.ext4: {}", String::from_utf8_lossy(&made.stderr).trim())));
     }
     fs::rename(&next, &path)?;
+    forget_oldest(dir, &path);
     Ok(path)
+}
+
+/// Keeps few of them: each environment can ask for another size.
+fn forget_oldest(dir: &Path, newest: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let templates = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(layout::TEMPLATE)));
+    let mut templates: Vec<_> = templates.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    templates.sort();
+    let more = templates.len().saturating_sub(limits::TEMPLATES);
+    for (_, path) in templates.into_iter().filter(|(_, path)| path != newest).take(more) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whether an error means that this machine can have no such disks, and not that this one went wrong.
+pub(crate) fn is_impossible(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO | libc::EPERM))
 }
 
 /// Copies a sparse file, holes as holes.

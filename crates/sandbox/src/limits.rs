@@ -43,6 +43,12 @@ pub const FRUITLESS_CONNECTIONS: u32 = 20;
 pub const STEADY_CONNECTION: Duration = Duration::from_secs(30);
 /// Requests of the server that wait to be written to one init.
 pub const CONNECTION_QUEUE: usize = 256;
+/// The longest time that a sandbox lives without a server.
+pub const ORPHAN_TTL_MOST: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// Empty disks that are kept to be copied.
+pub const TEMPLATES: usize = 16;
+/// The fewest bytes of a disk for each of its files.
+pub const DISK_BYTES_PER_FILE: u64 = 2_048;
 /// Sandboxes of one spawner.
 pub const SANDBOXES: usize = 4_096;
 /// Sandboxes that wait for sessions to come, at most.
@@ -104,6 +110,8 @@ pub const CONTAINER_LOOKS: u32 = 25;
 pub const CONTAINER_KILLS: u32 = 1_000;
 /// Entries of an archive, or of all layers of an image.
 pub const ARCHIVE_ENTRIES: u64 = 4_000_000;
+/// Bytes of the files of an image.
+pub const IMAGE_BYTES: u64 = 16 << 30;
 /// Characters of the name of an image.
 pub const IMAGE_NAME: usize = 128;
 /// Files of an image archive: its documents and layers.

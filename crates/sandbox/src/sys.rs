@@ -68,6 +68,18 @@ pub(crate) fn clone_into(_alone: &Alone, namespaces: libc::c_int) -> io::Result<
     }
 }
 
+/// Forks into new namespaces as another user of the host, whose they are then, and in whose name the kernel counts
+/// what is made in them: of what root may have, sandboxes take nothing. The caller is root and stays it.
+pub(crate) fn clone_as(alone: &Alone, namespaces: libc::c_int, user: u32) -> io::Result<Side<(Pid, OwnedFd)>> {
+    nix::unistd::seteuid(nix::unistd::Uid::from_raw(user))?;
+    // Whatever root may do here is still needed where ordinary users may make no namespaces.
+    let cloned = raise_capabilities().and_then(|()| clone_into(alone, namespaces));
+    if !matches!(cloned, Ok(Side::Child)) {
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(0))?;
+    }
+    cloned
+}
+
 /// Ends this process at once, without running anything.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` does not return and touches no memory.
@@ -186,6 +198,18 @@ struct CapabilityHeader {
 }
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Makes effective again what this process may have and lost with its effective user.
+fn raise_capabilities() -> io::Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    // Two of effective, permitted and inheritable each.
+    let mut sets = [0_u32; 6];
+    // SAFETY: version 3 reads a header and writes two triples of u32, all of which outlive the call.
+    checked(unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) })?;
+    (sets[0], sets[3]) = (sets[1], sets[4]);
+    // SAFETY: version 3 reads a header and two triples of u32, all of which outlive the call.
+    checked(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
+}
 
 /// Gives up every capability of this process.
 pub(crate) fn drop_capabilities() -> io::Result<()> {

@@ -269,7 +269,9 @@ impl EnvironmentBody {
             }
         }];
         if packages != &Packages::default() {
-            notices.push("Packages are stored but not installed yet; sandboxes offer what their system (the host's, or an image's) has.".into());
+            notices.push(
+                "Packages are stored but not installed yet; sandboxes offer what their system (the host's, or an image's) has.".into(),
+            );
         }
         notices
     }

@@ -29,6 +29,8 @@ pub(crate) struct Deps {
     pub(crate) policy: SandboxPolicy,
     /// Who may start a sandbox now.
     pub(crate) starts: Turns,
+    /// Who may have an archive made now.
+    pub(crate) archives: Turns,
     /// Workspaces whose budget refused somebody.
     pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.

@@ -57,12 +57,19 @@ pub(super) fn adopt_state(shell: Pid) {
         // Most commands leave the state as it was.
         if !whole(layout::SHELL_STATE).is_ok_and(|last| last.is_some_and(|last| last == state)) {
             let next = format!("{}.next", layout::SHELL_STATE);
-            let written = fs::remove_file(&next).or_else(absent).and_then(|()| fs::write(&next, state));
+            let written = fs::remove_file(&next).or_else(absent).and_then(|()| write_new(&next, &state));
             // Otherwise the next call starts from the last state: the disk may be full.
             let _ = written.and_then(|()| fs::rename(next, layout::SHELL_STATE));
         }
     }
     let _ = fs::remove_file(left);
+}
+
+/// Writes a file that is not there: this process holds directories that the workload must not reach through a link.
+fn write_new(path: &str, text: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new();
+    let file = file.write(true).create_new(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    file.open(path)?.write_all(text)
 }
 
 fn absent(error: io::Error) -> io::Result<()> {

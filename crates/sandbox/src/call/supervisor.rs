@@ -221,7 +221,9 @@ impl Supervisor {
         let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         let mut said = false;
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            said |= signal.ssi_signo == Signal::SIGUSR1 as u32;
+            // Only the shell can say it of itself: the kernel writes down who sent a signal.
+            let is_of_shell = signal.ssi_pid == self.shell.as_raw().cast_unsigned() && signal.ssi_code == libc::SI_USER;
+            said |= signal.ssi_signo == Signal::SIGUSR1 as u32 && is_of_shell;
         }
         said
     }

@@ -61,6 +61,10 @@ pub(super) fn build(of_image: bool) -> io::Result<()> {
 /// An image holds no secret of the host, so all of its files are there but those that are our own.
 fn all_of_image() -> io::Result<()> {
     let image = Path::new(mounts::IMAGE).join("etc");
+    // A link would be followed from here, where the host's root is still the root.
+    if !fs::symlink_metadata(&image).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(());
+    }
     for entry in fs::read_dir(&image).into_iter().flatten().flatten() {
         let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
         let target = format!("etc/{name}");

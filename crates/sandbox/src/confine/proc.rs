@@ -30,6 +30,8 @@ const MASKED_DIRECTORIES: [&str; 4] = ["acpi", "asound", "scsi", "firmware"];
 /// What can be read and not written, whoever asks.
 const READ_ONLY: [&str; 5] = ["sys", "irq", "bus", "fs", "mtrr"];
 
+const PAGE: u64 = 4_096;
+
 pub(super) fn mount(spec: &SandboxSpec) -> io::Result<()> {
     mounts::directory("proc")?;
     if spec.lacks("pid namespace") {
@@ -37,6 +39,8 @@ pub(super) fn mount(spec: &SandboxSpec) -> io::Result<()> {
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at(Some("proc"), "proc", Some("proc"), flags, None::<&str>)?;
+    // Of the segments of System V, which outlive who made them. Where it cannot be set, the memory limit holds.
+    let _ = std::fs::write("proc/sys/kernel/shmall", (spec.scratch_bytes().1 / PAGE).to_string());
     if spec.lacks("masks") {
         return Ok(());
     }

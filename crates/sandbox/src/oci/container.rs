@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{
@@ -61,7 +62,7 @@ impl Place<'_> {
             }
         }
         match self.image {
-            Some(image) => system.directories.push((image.join("etc"), "etc".into())),
+            Some(image) => system.directories.extend(etc_of(image)?.map(|etc| (etc, "etc".into()))),
             None => {
                 for name in etc::of_the_host()? {
                     let source = Path::new("/etc").join(&name);
@@ -75,6 +76,31 @@ impl Place<'_> {
         system.links.sort();
         Ok(system)
     }
+}
+
+/// The `/etc` of an image, if it has one. What runs before anybody is confined must not be of its choosing, and
+/// a link would be followed on the host.
+fn etc_of(image: &Path) -> io::Result<Option<PathBuf>> {
+    let etc = image.join("etc");
+    match fs::symlink_metadata(&etc) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(io::Error::other("the image's /etc is no directory")),
+        Err(_) => return Ok(None),
+    }
+    if fs::symlink_metadata(etc.join("ld.so.preload")).is_ok() {
+        return Err(io::Error::other("the image has /etc/ld.so.preload, which would run before the sandbox is confined; import it again"));
+    }
+    Ok(Some(etc))
+}
+
+/// Writes a file that the workload is to read, whatever is in its place.
+fn rewrite(path: &Path, text: &str) -> io::Result<()> {
+    const READABLE_INSIDE: u32 = 0o644;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(READABLE_INSIDE).open(path)?.write_all(text.as_bytes())
 }
 
 fn mount(source: &Path, target: &str, writable: bool) -> Mount {
@@ -104,7 +130,7 @@ pub(super) fn body(
     let mut mounts: Vec<Mount> = system.directories.iter().map(|(source, target)| mount(source, &format!("/{target}"), false)).collect();
     for (name, text) in etc::own(place.uid) {
         let file = place.directory.join(entry::own_file(name));
-        fs::write(&file, text)?;
+        rewrite(&file, &text)?;
         mounts.push(mount(&file, &format!("/etc/{name}"), false));
     }
     for shared in &SHARED {

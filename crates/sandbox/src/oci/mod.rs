@@ -144,11 +144,13 @@ impl Oci {
         }
         match disk::open(&self.dir, directory, &directory.join(layout::STAGE), spec) {
             Ok(staged) => Ok(Some(staged)),
-            Err(error) if spec.required.hard_limits || disk::exists(directory) => Err(SandboxError::Isolation {
-                layer: "disk limit".into(),
-                reason: error.to_string(),
-                remedy: "let the server use loop devices, and install mkfs.ext4".into(),
-            }),
+            Err(error) if spec.required.hard_limits || disk::exists(directory) || !disk::is_impossible(&error) => {
+                Err(SandboxError::Isolation {
+                    layer: "disk limit".into(),
+                    reason: error.to_string(),
+                    remedy: "let the server use loop devices, and install mkfs.ext4".into(),
+                })
+            }
             Err(_) => Ok(None),
         }
     }

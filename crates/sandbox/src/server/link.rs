@@ -157,7 +157,7 @@ fn unwilling(fate: Result<CallOutcome, CallError>) -> Result<CallOutcome, CallEr
 /// What became of a call of a life that is over, as far as its directory tells.
 fn fate(address: &Address, call: &EventId, received: bool) -> Result<CallOutcome, CallError> {
     let results = address.dir.join(layout::RESULTS);
-    let kept = std::fs::read(results.join(call.as_str()));
+    let kept = read(&results.join(call.as_str()));
     if let Ok(bytes) = &kept
         && let Ok(outcome) = serde_json::from_slice(bytes)
     {
@@ -167,6 +167,19 @@ fn fate(address: &Address, call: &EventId, received: bool) -> Result<CallOutcome
     let missing = kept.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let of_this_life = || std::fs::read_to_string(results.join(layout::LIFE)).is_ok_and(|life| life == address.incarnation.as_str());
     if missing && !received && of_this_life() { Err(CallError::NeverReceived) } else { Err(CallError::Lost) }
+}
+
+/// Reads a file that init wrote, and nothing else that may be in its place.
+fn read(path: &std::path::Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(limits::MAX_FRAME as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -20,6 +20,16 @@ use crate::transfer::{Moved, Transfer};
 /// What is not in a snapshot: the outputs of calls, which are in the journal.
 const NOT_KEPT: [&str; 1] = [layout::CALLS];
 
+/// An archive on its way, which does not stay where it is whatever becomes of who moves it.
+#[derive(Debug)]
+struct Passing(PathBuf);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 fn failed(what: &str) -> impl Fn(io::Error) -> SandboxError + '_ {
     move |error| SandboxError::Transfer(format!("{what}: {error}"))
 }
@@ -33,11 +43,10 @@ impl Sandboxes {
     pub async fn snapshot(&self, id: &SessionId, connection: &Connection, max_bytes: u64) -> Result<File, SandboxError> {
         let parts = SHARED.iter().map(|shared| shared.name).filter(|name| !NOT_KEPT.contains(name)).map(str::to_owned).collect();
         let call = call_id()?;
+        let archive = Passing(self.transfers(id).join(call.as_str()));
         self.transfer(connection, &call, &Transfer::Pack { parts, max_bytes }).await?;
-        let path = self.transfers(id).join(call.as_str());
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&archive.0);
         let opened = opened.and_then(|file| if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) });
-        let _ = std::fs::remove_file(path);
         opened.map_err(failed("taking a snapshot"))
     }
 
@@ -47,10 +56,8 @@ impl Sandboxes {
     /// When the archive is none, or the files do not fit.
     pub async fn restore(&self, id: &SessionId, connection: &Connection, archive: File) -> Result<(), SandboxError> {
         let call = call_id()?;
-        let path = self.put(id, &call, archive).await?;
-        let done = self.transfer(connection, &call, &Transfer::Unpack).await;
-        let _ = std::fs::remove_file(path);
-        done.map(drop)
+        let _passing = Passing(self.put(id, &call, archive).await?);
+        self.transfer(connection, &call, &Transfer::Unpack).await.map(drop)
     }
 
     pub(super) fn transfers(&self, id: &SessionId) -> PathBuf {

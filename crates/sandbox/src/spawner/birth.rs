@@ -99,8 +99,11 @@ pub(super) fn begin(
         fcntl(&reads, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| disk(error.into()))?;
         let entries = group.entries().map_err(grouping)?;
         let at = sys::boot_ms();
-        let cloned =
-            sys::clone_into(alone, confine::namespaces(spec)).map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
+        let cloned = match prepared.ids {
+            IdMapping::OwnRange => sys::clone_as(alone, confine::namespaces(spec), prepared.first_id),
+            IdMapping::ServerUser => sys::clone_into(alone, confine::namespaces(spec)),
+        };
+        let cloned = cloned.map_err(|error| LayerError::new("namespaces", error, USER_NAMESPACES))?;
         let (pid, pidfd) = match cloned {
             Side::Child => {
                 drop((go, reads));

@@ -109,7 +109,9 @@ fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> R
     match disk::open(&launch.dir, path, &launch.dir.join(layout::STAGE), spec) {
         Ok(staged) => Ok(Some(staged)),
         // What is on it must not be hidden by an empty directory.
-        Err(error) if spec.required.hard_limits || disk::exists(path) => Err(LayerError::new("disk limit", error, DISKS)),
+        Err(error) if spec.required.hard_limits || disk::exists(path) || !disk::is_impossible(&error) => {
+            Err(LayerError::new("disk limit", error, DISKS))
+        }
         Err(error) => {
             log(&format!("the disk of {} is only watched: {error}", path.display()));
             Ok(None)

@@ -240,7 +240,7 @@ impl Population {
     }
 
     pub(super) fn attend(&mut self, needed: &[SessionId], orphan_ttl: Duration, spares: u32, spec: SandboxSpec) -> Answer {
-        let now = Instant::now();
+        let (now, orphan_ttl) = (Instant::now(), orphan_ttl.min(limits::ORPHAN_TTL_MOST));
         for id in needed {
             if let Some(sandbox) = self.sandboxes.get_mut(id) {
                 sandbox.needed = now;

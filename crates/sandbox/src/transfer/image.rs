@@ -75,6 +75,11 @@ pub(super) fn unpack(archive: &File) -> io::Result<Moved> {
         whole.seek(SeekFrom::Start(0))?;
         layers::unpack(&root, Part { file: whole.try_clone()?, at: 0, end: archive.metadata()?.len() }, &mut moved)?;
     }
+    // A link there would be followed where it must not be.
+    let etc = Path::new(layout::WORKSPACE).join("etc");
+    if std::fs::symlink_metadata(etc).is_ok_and(|meta| !meta.is_dir()) {
+        return Err(io::Error::other("the image's /etc is no directory"));
+    }
     Ok(moved)
 }
 
@@ -151,7 +156,8 @@ impl Read for Part {
 
 fn part(archive: &File, index: &Index, name: &str) -> io::Result<Part> {
     let (at, length) = *index.get(name).ok_or_else(|| io::Error::other(format!("the archive has no {name}")))?;
-    Ok(Part { file: archive.try_clone()?, at, end: at + length })
+    let end = at.checked_add(length).ok_or_else(|| io::Error::other(format!("{name} has no end")))?;
+    Ok(Part { file: archive.try_clone()?, at, end })
 }
 
 fn bytes(archive: &File, index: &Index, name: &str) -> io::Result<Vec<u8>> {

@@ -13,6 +13,8 @@ use super::image::Part;
 use super::place::{self, Look, Root};
 use crate::limits;
 
+/// What every program would load, also those of ours that are started in a container.
+const PRELOAD: &str = "etc/ld.so.preload";
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -41,13 +43,18 @@ pub(super) fn unpack(root: &OwnedFd, layer: Part, moved: &mut Moved) -> io::Resu
 
 fn entries(directory: &OwnedFd, layer: impl Read, moved: &mut Moved) -> io::Result<()> {
     let root = Root { directory };
+    let mut seen = 0;
     for entry in Archive::new(layer).entries()? {
         let mut entry = entry?;
-        if moved.entries >= limits::ARCHIVE_ENTRIES {
+        seen += 1;
+        if moved.bytes.saturating_add(entry.size()) > limits::IMAGE_BYTES {
+            return Err(io::Error::other(format!("the image has more than {} GiB of files", limits::IMAGE_BYTES >> 30)));
+        }
+        if moved.entries.max(seen) >= limits::ARCHIVE_ENTRIES {
             return Err(io::Error::other(format!("the image has more than {} entries", limits::ARCHIVE_ENTRIES)));
         }
         let name = entry.path()?.into_owned();
-        let Some(path) = place::plain(&name).filter(|path| !path.as_os_str().is_empty()) else {
+        let Some(path) = place::plain(&name).filter(|path| !path.as_os_str().is_empty() && *path != Path::new(PRELOAD)) else {
             moved.skipped += 1;
             continue;
         };

@@ -11,6 +11,10 @@ use tar::{Builder, EntryType, Header};
 
 use super::Moved;
 use crate::layout::SHARED;
+use crate::limits;
+
+/// Bytes of an entry besides its content.
+const AROUND: u64 = 2_048;
 
 pub(super) fn pack(archive: &File, parts: &[String], max_bytes: u64) -> io::Result<Moved> {
     let mut builder = Builder::new(io::BufWriter::new(archive));
@@ -26,11 +30,14 @@ pub(super) fn pack(archive: &File, parts: &[String], max_bytes: u64) -> io::Resu
                 let inner = directory.join(entry.file_name());
                 let name = Path::new(part).join(&inner);
                 let Ok(meta) = entry.metadata() else { continue };
-                if add(&mut builder, &root.join(&inner), &name, &meta, &mut moved)? && meta.is_dir() {
-                    open.push(inner);
+                // Around each entry there are headers and what fills its last block.
+                let all = moved.bytes.saturating_add(moved.entries * AROUND).saturating_add(if meta.is_file() { meta.len() } else { 0 });
+                if all > max_bytes || moved.entries >= limits::ARCHIVE_ENTRIES {
+                    return Err(io::Error::other(format!("the files have more than {max_bytes} bytes, or are too many")));
                 }
-                if moved.bytes > max_bytes {
-                    return Err(io::Error::other(format!("the files have more than {max_bytes} bytes")));
+                let left = max_bytes - all + if meta.is_file() { meta.len() } else { 0 };
+                if add(&mut builder, &root.join(&inner), &name, &meta, left, &mut moved)? && meta.is_dir() {
+                    open.push(inner);
                 }
             }
         }
@@ -40,7 +47,14 @@ pub(super) fn pack(archive: &File, parts: &[String], max_bytes: u64) -> io::Resu
 }
 
 /// Adds one entry. False where it is left out.
-fn add(builder: &mut Builder<impl io::Write>, path: &Path, name: &Path, meta: &std::fs::Metadata, moved: &mut Moved) -> io::Result<bool> {
+fn add(
+    builder: &mut Builder<impl io::Write>,
+    path: &Path,
+    name: &Path,
+    meta: &std::fs::Metadata,
+    left: u64,
+    moved: &mut Moved,
+) -> io::Result<bool> {
     const PERMISSIONS: u32 = 0o777;
     let mut header = Header::new_gnu();
     header.set_mode(meta.mode() & PERMISSIONS);
@@ -68,6 +82,9 @@ fn add(builder: &mut Builder<impl io::Write>, path: &Path, name: &Path, meta: &s
         if !meta.is_file() {
             moved.skipped += 1;
             return Ok(false);
+        }
+        if meta.len() > left {
+            return Err(io::Error::other("a file grew beyond what the archive may have"));
         }
         header.set_size(meta.len());
         let exactly = file.take(meta.len()).chain(io::repeat(0)).take(meta.len());

@@ -84,6 +84,7 @@ attacks! {
     a_user_namespace_is_made: attack(&["seccomp", "limits"], call(libc::SYS_unshare, "0x10000000"), reached);
     a_program_for_the_kernel_is_loaded: attack(&["seccomp"], call(libc::SYS_bpf, "0, None, 0"), reached);
     io_uring_is_set_up: attack(&["seccomp"], call(libc::SYS_io_uring_setup, "1, None"), reached);
+    the_machines_contexts_of_asynchronous_io_are_taken: attack(&["seccomp"], call(libc::SYS_io_setup, "1, ctypes.byref(ctypes.c_ulong())"), reached);
     page_faults_are_handled: attack(&["seccomp"], call(libc::SYS_userfaultfd, "0x1"), reached);
     keys_of_the_kernel_are_used: attack(&["seccomp"], call(libc::SYS_keyctl, "0, -3, 0"), reached);
     the_hypervisor_is_addressed: attack(&["seccomp"], python("import socket\ntry:\n  socket.socket(40, 1)\n  print('reached the kernel')\nexcept OSError as e: print(e)"), reached);

@@ -71,6 +71,25 @@ async fn a_full_disk_and_too_many_files_are_said_and_can_be_mended() {
     home.end().await;
 }
 
+/// What the kernel counts for each user it counts for each sandbox.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_for_a_user_is_not_taken_from_others() {
+    let home = Home::new().await;
+    if home.sandboxes.probe().await.unwrap().ids == ostler_sandbox::IdMapping::ServerUser {
+        return home.end().await;
+    }
+    let take = |count: u32| {
+        format!(
+            "python3 -c 'import ctypes, time; c = ctypes.CDLL(None); print(sum(c.inotify_init1(0) >= 0 for _ in range({count})), flush=True); time.sleep(0 if {count} == 1 else 600)'"
+        )
+    };
+    let (_, greedy) = home.sandbox().await;
+    let (_, neighbour) = home.sandbox().await;
+    sh(&greedy, &format!("{} >taken & until [[ -s taken ]]; do :; done", take(10_000))).await;
+    assert_eq!(sh(&neighbour, &take(1)).await, "1", "{}", sh(&greedy, "cat taken").await);
+    home.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_seen_of_the_hosts_groups_and_none_stays() {
     let home = Home::new().await;

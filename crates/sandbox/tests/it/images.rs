@@ -119,13 +119,17 @@ fn system() -> Layer {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_the_system_of_a_sandbox() {
     let home = Home::new().await;
-    let first = system().file("usr/bin/suid", 0o6755, b"x").file("opt/gone", 0o644, b"x").file("opt/old/a", 0o644, b"x");
+    let first = system().file("usr/bin/suid", 0o6755, b"x").file("etc/ld.so.preload", 0o644, b"/x.so").file("opt/gone", 0o644, b"x").file(
+        "opt/old/a",
+        0o644,
+        b"x",
+    );
     let first = first.other("dev/sda", tar::EntryType::Block, "").file("../../escaped", 0o644, b"x").file("data/a", 0o644, b"a");
     let second = Layer::new().file("opt/.wh.gone", 0o644, b"").file("opt/old/.wh..wh..opq", 0o644, b"").file("opt/old/b", 0o644, b"x");
     let second = second.other("data/b", tar::EntryType::Link, "data/a").file("lib/new", 0o644, b"through the link");
     let image = layout(&[gzipped(&first.bytes()), second.bytes()], false);
     let made = home.sandboxes.import_image("ours", image).await.unwrap();
-    assert!(made.manifest.as_ref().is_some_and(|digest| digest.starts_with("sha256:")) && made.skipped == 2, "{made:?}");
+    assert!(made.manifest.as_ref().is_some_and(|digest| digest.starts_with("sha256:")) && made.skipped == 3, "{made:?}");
     assert_eq!(home.sandboxes.list_images().unwrap(), [made]);
     assert!(home.sandboxes.list().await.unwrap().is_empty() && home.sandboxes.import_image("ours", file(b"")).await.is_err());
     let spec = SandboxSpec { image: Some("ours".into()), ..SandboxSpec::default() };
@@ -159,6 +163,10 @@ async fn archives_that_are_no_images_leave_nothing() {
     let lie = layout(&[gzipped(&system().bytes())], true);
     let error = home.sandboxes.import_image("lie", lie).await.unwrap_err().to_string();
     assert!(error.contains("the blob sha256:"), "{error}");
+    // Where the host's root is still the root, a link would be followed into it.
+    let link = Layer::new().other("etc", tar::EntryType::Symlink, "/").file("usr/x", 0o644, b"x").bytes();
+    let error = home.sandboxes.import_image("link", file(&link)).await.unwrap_err().to_string();
+    assert!(error.contains("/etc is no directory"), "{error}");
     assert!(home.sandboxes.import_image("noise", file(&[7; 3_000])).await.is_err());
     assert!(home.sandboxes.import_image("../x", file(b"")).await.unwrap_err().to_string().contains("no name"));
     // What docker save writes, and a plain file system.
