@@ -54,6 +54,8 @@ pub const ARCHIVES: usize = 2;
 pub const ARCHIVE: Duration = Duration::from_secs(300);
 /// Sandboxes that are started at once.
 pub const SANDBOX_STARTS: usize = 4;
+/// The pause between two looks whether the machine has room for one more.
+pub const ROOM_LOOK: Duration = Duration::from_millis(250);
 /// How often what runs in sandboxes is compared with the sessions that need it.
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// How long a sandbox lives that no server needs, unless configured.

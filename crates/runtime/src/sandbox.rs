@@ -22,6 +22,8 @@ pub enum AttachFailure {
 /// Starts, finds and ends sandboxes.
 #[async_trait]
 pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
+    /// Whether the machine has room for one more; says what it lacks.
+    async fn room(&self, spec: &SandboxSpec) -> Result<(), String>;
     /// Starts the sandbox's next life, ending an earlier one. Errors say what to do.
     async fn create(&self, session: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String>;
     /// Reaches a life that may have survived the last server.
@@ -111,6 +113,10 @@ impl LocalSandboxes {
 
 #[async_trait]
 impl SandboxBackend for LocalSandboxes {
+    async fn room(&self, spec: &SandboxSpec) -> Result<(), String> {
+        self.sandboxes.room(spec)
+    }
+
     async fn create(&self, session: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
         let connection = self.sandboxes.create(session, incarnation, spec).await.map_err(|error| error.to_string())?;
         Ok(Arc::new(connection))

@@ -51,6 +51,14 @@ pub const TEMPLATES: usize = 16;
 pub const DISK_BYTES_PER_FILE: u64 = 2_048;
 /// Sandboxes of one spawner.
 pub const SANDBOXES: usize = 4_096;
+/// How much rather than the server the kernel ends a sandbox's processes when the machine's memory is used up (`oom_score_adj`).
+pub const OOM_SCORE: u16 = 500;
+/// Bytes of memory that the machine must have left for one more.
+pub const ROOM_MEMORY: u64 = 256 << 20;
+/// Processes that the machine must be able to have beyond those of one more sandbox.
+pub const ROOM_PROCESSES: u64 = 512;
+/// The same of open files.
+pub const ROOM_OPEN_FILES: u64 = 4_096;
 /// Sandboxes that wait for sessions to come, at most.
 pub const SPARES: usize = 64;
 /// How long nothing was started before a sandbox is made ready for a session to come.

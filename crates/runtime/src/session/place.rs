@@ -116,9 +116,22 @@ async fn create(deps: &Deps, whose: &Whose) -> Result<Life, String> {
     let place = tokio::time::timeout(limits::SANDBOX_TURN, deps.starts.take(&whose.workspace)).await;
     let busy = || format!("its turn to start did not come within {} seconds; the machine is overloaded", limits::SANDBOX_TURN.as_secs());
     let _place = place.map_err(|_| busy())?;
+    room(deps, &spec).await?;
     let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
     Ok((incarnation, started.map_err(|_| late())??))
+}
+
+/// Waits until the machine has room for it, in the place that lets nobody else start.
+async fn room(deps: &Deps, spec: &SandboxSpec) -> Result<(), String> {
+    let until = tokio::time::Instant::now() + limits::SANDBOX_TURN;
+    loop {
+        let Err(lacks) = deps.sandboxes.room(spec).await else { return Ok(()) };
+        if tokio::time::Instant::now() >= until {
+            return Err(format!("{lacks}; end some sandboxes (`ostler sandboxes list`), or let them rest earlier (sandbox.idle_seconds)"));
+        }
+        tokio::time::sleep(limits::ROOM_LOOK).await;
+    }
 }
 
 /// What its environment asks, within what the server allows.

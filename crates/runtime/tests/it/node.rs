@@ -1,7 +1,7 @@
 //! A node for tests: started, stopped and started again on the same data.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ use ostler_sandbox::{CallError, CallRequest, SandboxSpec};
 use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// Sandboxes that outlive nodes: what they ran, and what they were told to wait for.
 #[derive(Debug, Default)]
@@ -37,6 +37,12 @@ pub(crate) struct Sandboxes {
     pub(crate) removed: Mutex<HashSet<SessionId>>,
     pub(crate) needed: Mutex<Vec<SessionId>>,
     pub(crate) created: AtomicU64,
+    /// Whether the machine has no room for more.
+    pub(crate) full: AtomicBool,
+    /// Sessions whose sandboxes were begun, in order.
+    pub(crate) begun: Mutex<Vec<SessionId>>,
+    /// What each start needs one of, if anything.
+    pub(crate) starts: Option<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +62,15 @@ struct Link {
 
 #[async_trait]
 impl SandboxBackend for Shared {
+    async fn room(&self, _: &SandboxSpec) -> Result<(), String> {
+        if self.0.full.load(Ordering::Relaxed) { Err("the machine is full".to_owned()) } else { Ok(()) }
+    }
+
     async fn create(&self, session: &SessionId, incarnation: &IncarnationId, _: &SandboxSpec) -> Result<Arc<dyn SandboxLink>, String> {
+        self.0.begun.lock().unwrap().push(session.clone());
+        if let Some(starts) = &self.0.starts {
+            starts.acquire().await.unwrap().forget();
+        }
         let life = Arc::new(Life::default());
         self.0.created.fetch_add(1, Ordering::Relaxed);
         self.0.lives.lock().unwrap().insert(session.clone(), (incarnation.clone(), Arc::clone(&life)));
@@ -141,11 +155,31 @@ impl Life {
 }
 
 impl Sandboxes {
+    /// Ones whose starts wait for permits.
+    pub(crate) fn held() -> Self {
+        Self { starts: Some(Semaphore::new(0)), ..Self::default() }
+    }
+
+    /// Ones of a machine without room.
+    pub(crate) fn without_room() -> Self {
+        Self { full: true.into(), ..Self::default() }
+    }
+
     /// Lets every held call end.
     pub(crate) fn release(&self) {
         for (_, life) in self.lives.lock().unwrap().values() {
             life.settle(|_| true, &CallOutcome::text("ran hold", false, CallEnd::Finished));
         }
+    }
+
+    /// Waits until the start of so many was begun.
+    pub(crate) async fn begun(&self, count: usize) {
+        let begun = async {
+            while self.begun.lock().unwrap().len() < count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), begun).await.expect("sandboxes do not start");
     }
 
     /// Waits until a sandbox lives.
@@ -192,6 +226,11 @@ impl Node {
 
     /// One that puts away what nobody uses when this says.
     pub(crate) async fn start_with(rest: Rest) -> Self {
+        Self::start_on(rest, Sandboxes::default()).await
+    }
+
+    /// One with these sandboxes.
+    pub(crate) async fn start_on(rest: Rest, sandboxes: Sandboxes) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ids = IdSource::new(1, 1);
         let tenant = Tenant {
@@ -200,7 +239,7 @@ impl Node {
             principal: Principal::ApiKey { id: ApiKeyId::mint(&mut ids) },
         };
         let model = ModelServer::start().await;
-        let sandboxes = Arc::new(Sandboxes::default());
+        let sandboxes = Arc::new(sandboxes);
         let (store, router) = open(dir.path(), &model, &sandboxes, LastEnd::Orderly, rest).await;
         let Principal::ApiKey { id } = tenant.principal.clone() else { unreachable!() };
         let key = NewApiKey { id, sha256: [0; 32], name: "k".into(), created_at: Ambient::system().now() };
@@ -243,6 +282,12 @@ impl Node {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), rests).await.expect("the budget is not used up");
+    }
+
+    /// Speaks for a workspace of its own from now on.
+    pub(crate) fn as_neighbour(&mut self) {
+        let Scope::Tenant(tenant) = &mut self.scope else { unreachable!("a node speaks for a tenant") };
+        tenant.workspace = WorkspaceId::mint(&mut IdSource::new(2, 2));
     }
 
     pub(crate) async fn session(&self, tools: Value) -> SessionId {

@@ -10,7 +10,7 @@ use ostler_runtime::subscribe::StartAt;
 use ostler_store::Store as _;
 use serde_json::{Value, json};
 
-use crate::node::Node;
+use crate::node::{Node, Sandboxes};
 
 fn toolset() -> Value {
     json!([{"type": "agent_toolset_20260401"}])
@@ -379,4 +379,42 @@ async fn sandboxes_of_sessions_that_are_there_are_said_to_be_needed() {
     node.say(&session, "TOOL bash {\"command\":\"two\"}").await;
     tail.idle().await;
     assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_of_one_that_starts_a_hundred_waits_for_few_of_them() {
+    const LOUD: usize = 100;
+    let mut node = Node::start_on(Rest::default(), Sandboxes::held()).await;
+    for _ in 0..LOUD {
+        let session = node.session(toolset()).await;
+        node.say(&session, "TOOL bash {\"command\":\"loud\"}").await;
+    }
+    node.sandboxes.begun(1).await;
+    node.as_neighbour();
+    let (quiet, mut tail) = started(&node, "TOOL bash {\"command\":\"quiet\"}").await;
+    tail.until("agent.tool_use").await;
+    let at_once = ostler_runtime::limits::SANDBOX_STARTS;
+    let starts = node.sandboxes.starts.as_ref().unwrap();
+    let mut begun = at_once;
+    while !node.sandboxes.begun.lock().unwrap().contains(&quiet) {
+        node.sandboxes.begun(begun).await;
+        starts.add_permits(1);
+        begun += 1;
+    }
+    let place = node.sandboxes.begun.lock().unwrap().iter().position(|session| *session == quiet).unwrap();
+    // Those that started already, and a few that were quicker than its request.
+    assert!(place <= 3 * at_once, "{place} of {LOUD} were before it");
+    starts.add_permits(LOUD);
+    tail.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_waits_until_the_machine_has_room() {
+    let node = Node::start_on(Rest::default(), Sandboxes::without_room()).await;
+    let (_, mut tail) = started(&node, "TOOL bash {\"command\":\"one\"}").await;
+    tail.until("agent.tool_use").await;
+    assert!(node.sandboxes.begun.lock().unwrap().is_empty());
+    node.sandboxes.full.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(tail.idle().await, "end_turn");
+    assert_eq!(*node.sandboxes.ran.lock().unwrap(), ["one"]);
 }

@@ -161,6 +161,7 @@ pub(super) fn body(
         memory: number(spec.max_memory_bytes),
         memory_swap: number(spec.max_memory_bytes),
         nano_cpus: cpus,
+        oom_score_adj: Some(limits::OOM_SCORE.into()),
         shm_size: number(shm),
         tmpfs: Some(HashMap::from([
             ("/tmp".to_owned(), format!("rw,nosuid,nodev,exec,size={tmp},nr_inodes={},mode=1777", spec.tmp_inodes)),

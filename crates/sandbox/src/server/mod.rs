@@ -4,6 +4,7 @@
 pub(crate) mod connection;
 pub(crate) mod images;
 mod link;
+mod room;
 pub(crate) mod sandboxes;
 mod spawner;
 mod transfers;

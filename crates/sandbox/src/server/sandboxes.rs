@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::connection::Connection;
 use super::link::{self, Address};
+use super::room;
 use super::spawner::Spawner;
 use crate::error::{AttachError, SandboxError};
 use crate::oci::Oci;
@@ -149,6 +150,11 @@ impl Sandboxes {
             return Err(refused("image", "there is none of that name", "import it with `ostler images import`"));
         }
         oci.create(&self.directory(id), image.as_deref(), id, incarnation, first_id, spec).await
+    }
+
+    /// Whether the machine has room for one more like this; says what it lacks.
+    pub fn room(&self, spec: &SandboxSpec) -> Result<(), String> {
+        room::for_one_more(spec)
     }
 
     /// Starts the next life of a sandbox; ends an earlier one first. Its files are kept.

@@ -123,6 +123,8 @@ pub(super) fn begin(
             .and_then(|()| group.join(pid).map_err(grouping))
             .and_then(|()| incarnation.map_or(Ok(()), |life| record::write(&prepared.path, life, pid, &group_name, at).map_err(disk)))
             .and_then(|()| go.write_all(b"g").map_err(disk));
+        // A refusal takes no isolation away.
+        fs::write(format!("/proc/{pid}/oom_score_adj"), limits::OOM_SCORE.to_string()).ok();
         let mut layers = vec![if prepared.has_disk { "disk limit" } else { "watched disk" }.to_owned()];
         let limited = groups.controllers();
         if !limited.is_empty() {
