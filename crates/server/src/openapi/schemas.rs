@@ -29,8 +29,20 @@ pub(super) fn complete(schemas: &mut Value) {
             rule(schema, field, keywords);
         }
     }
+    name_rows(schemas);
     if let Some(schema) = schemas.get_mut("Timestamp") {
         merge(schema, json!({"description": "A point in time, RFC 3339.", "examples": ["2026-01-02T03:04:05.678901Z"]}));
+    }
+}
+
+/// Rows of pages are the schemas of their names, not copies of them.
+fn name_rows(schemas: &mut serde_json::Map<String, Value>) {
+    let names: Vec<String> = schemas.keys().cloned().collect();
+    for (name, page) in schemas.iter_mut() {
+        let row = name.split_once("Page_").map(|(_, row)| row.to_owned()).filter(|row| names.contains(row));
+        if let (Some(row), Some(items)) = (row, page.pointer_mut("/properties/data/items")) {
+            *items = json!({"$ref": format!("#/components/schemas/{row}")});
+        }
     }
 }
 
@@ -54,7 +66,7 @@ fn id(prefix: &str, what: &str) -> Value {
 }
 
 /// Schemas whose `type` always says the same.
-const CONSTANTS: [(&str, &str); 12] = [
+const CONSTANTS: [(&str, &str); 14] = [
     ("Agent", "agent"),
     ("ApiKey", "api_key"),
     ("Budget", "workspace_budget"),
@@ -63,7 +75,9 @@ const CONSTANTS: [(&str, &str); 12] = [
     ("Environment", "environment"),
     ("ErrorEnvelope", "error"),
     ("McpServer", "url"),
+    ("KilledSandbox", "sandbox_killed"),
     ("ModelInfo", "model"),
+    ("Sandbox", "sandbox"),
     ("Session", "session"),
     ("SessionThread", "session_thread"),
     ("SessionAgent", "agent"),
