@@ -1,18 +1,23 @@
 //! Many sandboxes: what each of those that live and do nothing costs, and that parked ones cost the disk alone.
 
-use anyhow::Context;
-
 use super::sandbox::Place;
 use crate::clock;
 use crate::report::{Figure, Unit};
 use crate::samples::Samples;
 use crate::session::Lab;
 
-/// Kilobytes (of 1,024 bytes) that the machine has left.
-fn available() -> anyhow::Result<f64> {
+/// Kilobytes (of 1,024 bytes) that the kernel cannot take back: of processes, tables and its own objects. What is
+/// available moves with caches and with what is freed late.
+fn held() -> anyhow::Result<f64> {
+    const PARTS: [&str; 5] = ["AnonPages:", "Shmem:", "SUnreclaim:", "KernelStack:", "PageTables:"];
     let text = std::fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("the kernel does not say what memory is left")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    let part = |line: &str| {
+        let (name, rest) = line.split_once(char::is_whitespace)?;
+        PARTS.contains(&name).then(|| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok())?
+    };
+    let parts: Vec<f64> = text.lines().filter_map(part).collect();
+    anyhow::ensure!(parts.len() == PARTS.len(), "the kernel does not say what memory is held");
+    Ok(parts.iter().sum())
 }
 
 pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
@@ -23,10 +28,10 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn crowd(place: &mut Place, living: usize, parked: usize) -> anyhow::Result<Vec<Figure>> {
-    let settled = std::time::Duration::from_secs(11);
+    let settled = std::time::Duration::from_secs(20);
     let mut ids = Vec::new();
     let (mut starts, mut calls) = (Samples::default(), Samples::default());
-    let before = available()?;
+    let before = held()?;
     let mut last = None;
     for _ in 0..living {
         let id = place.session()?;
@@ -38,7 +43,7 @@ async fn crowd(place: &mut Place, living: usize, parked: usize) -> anyhow::Resul
     // The shells that wait for a first call have gone by then.
     tokio::time::sleep(settled).await;
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let each = (before - available()?) / living as f64;
+    let each = (held()? - before) / living as f64;
     if let Some(inside) = last {
         for _ in 0..20 {
             let at = clock::now();
@@ -56,7 +61,7 @@ async fn crowd(place: &mut Place, living: usize, parked: usize) -> anyhow::Resul
         ids.push(id);
     }
     tokio::time::sleep(settled).await;
-    let left = available()?;
+    let after = held()?;
     let (mut woken, mut first) = (Samples::default(), Samples::default());
     for id in ids.iter().take(20) {
         let at = clock::now();
@@ -77,7 +82,7 @@ async fn crowd(place: &mut Place, living: usize, parked: usize) -> anyhow::Resul
         Figure::new(
             "crowd",
             format!("{} parked ones: MB of memory that all cost", ids.len()),
-            (before - left) * 1_024.0 / 1e6,
+            (after - before) * 1_024.0 / 1e6,
             Unit::Megabytes,
         ),
         Figure::new("crowd", "beside them: woken to first output, p50", woken.percentile(50), Unit::Ms),
