@@ -129,6 +129,10 @@ ids! {
     AgentId = "agent_";
     /// An environment: what a sandbox offers.
     EnvironmentId = "env_";
+    /// A vault: credentials that sessions may use.
+    VaultId = "vlt_";
+    /// A credential of a vault.
+    CredentialId = "vcrd_";
     /// A session.
     SessionId = "sesn_";
     /// One context inside a session.

@@ -35,6 +35,18 @@ pub const SCHEMA_DEPTH: usize = 32;
 pub const DOMAIN_LIST_ENTRIES: usize = 64;
 /// Hosts that an environment allows.
 pub const ALLOWED_HOSTS: usize = 256;
+/// Characters of the name of a vault or a credential.
+pub const DISPLAY_NAME_CHARS: usize = 255;
+/// Credentials of one vault that are not archived.
+pub const CREDENTIALS_PER_VAULT: u64 = 20;
+/// Hosts that one credential may go to.
+pub const CREDENTIAL_HOSTS: usize = 16;
+/// Bytes of the name of a variable that holds a placeholder.
+pub const SECRET_NAME_CHARS: usize = 128;
+/// Bytes of one secret.
+pub const SECRET_BYTES: usize = 16 << 10;
+/// Vaults of one session.
+pub const VAULTS_PER_SESSION: usize = 16;
 /// Packages of one manager in an environment.
 pub const PACKAGES_PER_MANAGER: usize = 256;
 /// Characters of one package.

@@ -14,6 +14,7 @@ mod node;
 mod run;
 mod serve;
 mod terminal;
+mod vault_key;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use ostler_models::{
     OpenAiOptions, Prices, ProviderEndpoint, ProviderKind,
 };
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::egress::NoEgress;
 use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap;
 use crate::client::Access;
 use crate::config::{Provider, Settings};
+use crate::vault_key;
 
 /// The demo model as a provider.
 const DEMO: &str = "demo";
@@ -69,6 +71,7 @@ impl Node {
         let access = Access { url: format!("http://{}", reachable(address)), key };
         bootstrap::write_access(&data_dir, &access)?;
 
+        let vault_key = vault_key::read(&settings.vault_key)?.public().clone();
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
@@ -83,6 +86,7 @@ impl Node {
             last,
             rest: rest(settings),
             policy: settings.sandbox.policy.clone(),
+            egress: Arc::new(NoEgress::new(vault_key, "it is not there yet")),
         });
 
         let stop = CancellationToken::new();

@@ -5,6 +5,7 @@
 
 pub mod ambient;
 mod budget;
+pub mod egress;
 pub mod error;
 pub mod fault;
 pub mod limits;

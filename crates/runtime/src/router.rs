@@ -9,7 +9,7 @@ use ostler_core::cost::Cost;
 use ostler_core::error::Refusal;
 use ostler_core::events::client::ClientEvent;
 use ostler_core::events::wire::Event;
-use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId};
+use ostler_core::ids::{EnvironmentId, EventId, SessionId, ThreadId, VaultId, WorkspaceId};
 use ostler_core::limits::DEATHS_BEFORE_SET_ASIDE;
 use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::environment::EnvironmentBody;
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::egress::Egress;
 use crate::error::RuntimeError;
 use crate::limits;
 use crate::parking::{Rest, Sleeps};
@@ -53,6 +54,8 @@ pub struct RouterConfig {
     pub models: Arc<Models>,
     /// Who isolates.
     pub sandboxes: Arc<dyn SandboxBackend>,
+    /// The way out of sandboxes, and the one that opens secrets.
+    pub egress: Arc<dyn Egress>,
     /// Time and chance.
     pub ambient: Ambient,
     /// The most tokens of one answer.
@@ -76,6 +79,8 @@ pub struct NewSession {
     pub title: Option<String>,
     /// Its key-value pairs.
     pub metadata: Metadata,
+    /// Whose credentials it may use, the first first.
+    pub vaults: Vec<VaultId>,
     /// The most that it may cost.
     pub budget: Option<BudgetLimit>,
     /// Messages that start it at once.
@@ -146,6 +151,7 @@ impl SessionRouter {
             models: config.models,
             capped: CappedWorkspaces::default(),
             sandboxes: config.sandboxes,
+            egress: config.egress,
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,
@@ -161,6 +167,11 @@ impl SessionRouter {
     /// The models that agents can name.
     pub async fn list_models(&self) -> Vec<ListedModel> {
         self.shared.deps.models.list().await
+    }
+
+    /// The way out of sandboxes, and the one that opens secrets.
+    pub fn egress(&self) -> &Arc<dyn Egress> {
+        &self.shared.deps.egress
     }
 
     /// Whether this server allows what an environment asks of its sandboxes.
@@ -218,6 +229,7 @@ impl SessionRouter {
             title: new.title.clone(),
             metadata: new.metadata,
             budget: new.budget,
+            vaults: new.vaults,
         };
         let mut shared_budget = SharedBudget::Open;
         let row = loop {

@@ -1,7 +1,7 @@
 //! A session's row as clients read it.
 
 use ostler_core::cost::Cost;
-use ostler_core::ids::ThreadId;
+use ostler_core::ids::{ThreadId, VaultId};
 use ostler_core::model::TokenUsage;
 use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
@@ -18,6 +18,8 @@ use crate::error::RuntimeError;
 pub(crate) struct View {
     thread_id: ThreadId,
     metadata: Metadata,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vaults: Vec<VaultId>,
     usage: TokenUsage,
     cost: Option<Cost>,
     budget: Option<BudgetLimit>,
@@ -30,6 +32,7 @@ impl View {
         Self {
             thread_id: state.thread.clone(),
             metadata: state.metadata.clone(),
+            vaults: state.vaults.clone(),
             usage: state.usage,
             cost: state.cost,
             budget: state.budget.clone(),
@@ -64,7 +67,7 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         kind: "session",
         updated_at: row.updated_at,
         usage: SessionUsage::new(&view.usage, view.cost, active),
-        vault_ids: Vec::new(),
+        vault_ids: view.vaults,
     })
 }
 

@@ -47,9 +47,12 @@ pub(crate) struct Stored<R: Resource> {
     pub(crate) updated_at: Timestamp,
     pub(crate) archived_at: Option<Timestamp>,
     pub(crate) body: Box<R>,
+    /// The id of the document that it belongs to, if it does.
+    pub(crate) parent: Option<String>,
 }
 
-fn read_stored<R: Resource>(document: &Document) -> Result<Stored<R>, StoreError> {
+/// Reads a document's body.
+pub(crate) fn read_stored<R: Resource>(document: &Document) -> Result<Stored<R>, StoreError> {
     let corrupt = |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("{} {}: {what}", R::KIND, document.id));
     Ok(Stored {
         id: document.id.parse().map_err(|_| corrupt(&"its id"))?,
@@ -58,10 +61,12 @@ fn read_stored<R: Resource>(document: &Document) -> Result<Stored<R>, StoreError
         updated_at: document.updated_at,
         archived_at: document.archived_at,
         body: Box::new(serde_json::from_str(&document.body).map_err(|error| corrupt(&error))?),
+        parent: document.family.as_ref().map(|family| family.parent.clone()),
     })
 }
 
-fn text<R: Resource>(body: &R) -> Result<String, StoreError> {
+/// The stored form of a body.
+pub(crate) fn text<R: Resource>(body: &R) -> Result<String, StoreError> {
     serde_json::to_string(body).map_err(|error| StoreError::Invalid(format!("{}: {error}", R::KIND)))
 }
 
@@ -79,6 +84,8 @@ pub(crate) async fn create<R: Resource>(api: &Api, caller: &Caller, body: R) -> 
         updated_at: now,
         archived_at: None,
         body: text(&body)?,
+        family: None,
+        sealed: None,
     };
     api.state.store.insert_document(&caller.scope, &document).await?;
     Ok(R::wire(read_stored(&document)?))
@@ -157,9 +164,9 @@ pub(crate) async fn archive<R: Resource>(api: &Api, caller: &Caller, id: &R::Id)
 }
 
 /// Deletes a document that no session refers to.
-pub(crate) async fn delete<R: Resource>(api: &Api, caller: &Caller, id: &R::Id, unless: SessionRef) -> ApiResult<()> {
+pub(crate) async fn delete<R: Resource>(api: &Api, caller: &Caller, id: &R::Id, unless: Option<SessionRef>) -> ApiResult<()> {
     let text = id.to_string();
-    match api.state.store.delete_document(&caller.scope, R::KIND, &text, Some(unless)).await? {
+    match api.state.store.delete_document(&caller.scope, R::KIND, &text, unless).await? {
         DocumentDeletion::Deleted => Ok(()),
         DocumentDeletion::NotFound => Err(R::Id::missing(&text).into()),
         DocumentDeletion::Referenced => {
@@ -168,9 +175,13 @@ pub(crate) async fn delete<R: Resource>(api: &Api, caller: &Caller, id: &R::Id, 
     }
 }
 
-/// Lists documents, newest first.
-pub(crate) async fn list<R: Resource>(api: &Api, caller: &Caller, params: &Params) -> ApiResult<ListPage<R::Wire>> {
-    let filter = DocumentFilter { include_archived: params.flag("include_archived")?, created: params.span("created_at")? };
+/// Lists documents, newest first; with `parent` those that belong to it.
+pub(crate) async fn list<R: Resource>(api: &Api, caller: &Caller, params: &Params, parent: Option<&str>) -> ApiResult<ListPage<R::Wire>> {
+    let filter = DocumentFilter {
+        include_archived: params.flag("include_archived")?,
+        created: params.span("created_at")?,
+        parent: parent.map(str::to_owned),
+    };
     let cursors = List { kind: R::KIND, order: Order::Descending };
     let request = cursors.request(params, limits::PAGE, R::PAGE_MOST)?;
     check_span(&request, &filter.created)?;

@@ -22,6 +22,7 @@ mod query;
 mod request_id;
 mod room;
 mod routes;
+mod sealing;
 mod serve;
 mod slots;
 mod sse;

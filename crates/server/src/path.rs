@@ -4,7 +4,7 @@
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use ostler_core::error::Refusal;
-use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, SessionId, ThreadId};
+use ostler_core::ids::{AgentId, ApiKeyId, CredentialId, EnvironmentId, SessionId, ThreadId, VaultId};
 
 use crate::error::ApiError;
 use crate::limits;
@@ -38,6 +38,14 @@ impl PathId for SessionId {
 
 impl PathId for ThreadId {
     const NAME: &'static str = "thread";
+}
+
+impl PathId for VaultId {
+    const NAME: &'static str = "vault";
+}
+
+impl PathId for CredentialId {
+    const NAME: &'static str = "credential";
 }
 
 impl PathId for ApiKeyId {

@@ -29,6 +29,34 @@ pub struct Document {
     pub archived_at: Option<Timestamp>,
     /// Serialised JSON.
     pub body: String,
+    /// The document that it belongs to, if it does; never changes.
+    pub family: Option<Family>,
+    /// What is secret in it, sealed. Gone once it is archived; former versions have none.
+    pub sealed: Option<String>,
+}
+
+/// How a document belongs to another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// The id of the document that it belongs to.
+    pub parent: String,
+    /// What only one child of that document may have while it is not archived.
+    pub key: String,
+}
+
+/// How the making of a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildInsertion {
+    /// It is stored.
+    Inserted,
+    /// There is no such parent in this scope.
+    NoParent,
+    /// The parent is archived.
+    ParentArchived,
+    /// A child that is not archived has the key.
+    KeyTaken,
+    /// The parent has as many children that are not archived as it may.
+    Full,
 }
 
 /// Which documents to list.
@@ -38,6 +66,8 @@ pub struct DocumentFilter {
     pub include_archived: bool,
     /// Made within this span.
     pub created: TimeRange,
+    /// Children of this document.
+    pub parent: Option<String>,
 }
 
 /// The reference from sessions that forbids a deletion.

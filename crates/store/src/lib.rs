@@ -24,7 +24,7 @@ use ostler_core::scope::Scope;
 use ostler_core::time::Timestamp;
 
 pub use budget::{Reserve, Spend, WorkspaceBudget};
-pub use document::{Document, DocumentDeletion, DocumentFilter, SessionRef};
+pub use document::{ChildInsertion, Document, DocumentDeletion, DocumentFilter, Family, SessionRef};
 pub use error::StoreError;
 pub use journal::{Claimed, EventQuery, RowUpdate, SessionBatch, Snapshot, StoredEvent, StoredRecord};
 pub use keys::{ApiKey, Bootstrap, NewApiKey, Space};
@@ -71,6 +71,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Stores a new document. `Conflict` when kind and id are taken.
     async fn insert_document(&self, scope: &Scope, doc: &Document) -> Result<(), StoreError>;
 
+    /// Stores a new document that belongs to one of the kind `of`, which may have `most` children of its kind that
+    /// are not archived. `Conflict` when kind and id are taken.
+    async fn insert_child(&self, scope: &Scope, doc: &Document, of: &str, most: u64) -> Result<ChildInsertion, StoreError>;
+
     /// The current content of a document.
     async fn document(&self, scope: &Scope, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
 
@@ -82,7 +86,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// under its version if the version changes.
     async fn replace_document(&self, scope: &Scope, doc: &Document, expected_lock: u64, keep_version: bool) -> Result<bool, StoreError>;
 
-    /// Deletes a document and its kept versions, `unless` a session refers to it.
+    /// Archives a document and its children at once; those that are archived stay as they are. `false`: unknown.
+    async fn archive_family(&self, scope: &Scope, kind: &str, id: &str, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Deletes a document, its kept versions and its children, `unless` a session refers to it.
     async fn delete_document(
         &self,
         scope: &Scope,

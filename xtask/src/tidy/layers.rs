@@ -6,14 +6,15 @@ use serde::Deserialize;
 use crate::run::{output, program};
 
 /// A crate, its layer's allowed crates of ours. Edges point downwards only.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("ostler-core", &[]),
+    ("ostler-seal", &["ostler-core"]),
     ("ostler-store", &["ostler-core"]),
     ("ostler-models", &["ostler-core"]),
     ("ostler-sandbox", &["ostler-core"]),
-    ("ostler-runtime", &["ostler-core", "ostler-store", "ostler-models", "ostler-sandbox"]),
-    ("ostler-server", &["ostler-core", "ostler-store", "ostler-runtime"]),
-    ("ostler", &["ostler-core", "ostler-store", "ostler-models", "ostler-sandbox", "ostler-runtime", "ostler-server"]),
+    ("ostler-runtime", &["ostler-core", "ostler-seal", "ostler-store", "ostler-models", "ostler-sandbox"]),
+    ("ostler-server", &["ostler-core", "ostler-seal", "ostler-store", "ostler-runtime"]),
+    ("ostler", &["ostler-core", "ostler-seal", "ostler-store", "ostler-models", "ostler-sandbox", "ostler-runtime", "ostler-server"]),
     ("ostler-testkit", &["ostler-core"]),
     ("ostler-bench", &["ostler-core", "ostler-sandbox"]),
     ("xtask", &[]),

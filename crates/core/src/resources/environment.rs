@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::hosts;
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
 use super::sandbox::SandboxSettings;
-use super::tools::is_public_hostname;
 use crate::error::{Refusal, check_chars, check_count};
 use crate::limits;
 
@@ -334,18 +334,16 @@ fn resolve_networking(params: NetworkingParams, before: &Networking) -> Result<N
     };
     let allowed_hosts = allowed_hosts.unwrap_or(hosts);
     check_count("config: allowed_hosts", allowed_hosts.len(), limits::ALLOWED_HOSTS)?;
-    if let Some(bad) = allowed_hosts.iter().find(|host| !is_allowed_host(host)) {
-        return Err(Refusal::invalid(format!("config: allowed_hosts: {bad:?} is not a bare host name; leave out scheme, port and path")));
+    for host in &allowed_hosts {
+        if let Some(why) = hosts::refused(host) {
+            return Err(Refusal::invalid(format!("config: allowed_hosts: {host:?} {why}")));
+        }
     }
     Ok(Networking::Limited {
         allow_mcp_servers: allow_mcp_servers.unwrap_or(mcp),
         allow_package_managers: allow_package_managers.unwrap_or(managers),
         allowed_hosts,
     })
-}
-
-fn is_allowed_host(host: &str) -> bool {
-    is_public_hostname(host.strip_prefix("*.").unwrap_or(host)) || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 fn resolve_packages(params: PackagesParams, before: Packages) -> Result<Packages, Refusal> {

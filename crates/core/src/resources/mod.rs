@@ -3,10 +3,14 @@
 
 pub mod agent;
 pub mod budget;
+pub mod credential;
 pub mod environment;
+pub mod hosts;
 pub mod metadata;
 pub mod patch;
 pub mod sandbox;
 pub mod schema;
 pub mod session;
 pub mod tools;
+pub mod validation;
+pub mod vault;

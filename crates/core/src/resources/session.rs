@@ -11,7 +11,7 @@ use super::patch;
 use super::tools::{Tool, ToolParams};
 use crate::cost::Cost;
 use crate::error::{Refusal, check_chars, check_count};
-use crate::ids::{AgentId, EnvironmentId, SessionId};
+use crate::ids::{AgentId, EnvironmentId, SessionId, VaultId};
 use crate::limits;
 use crate::model::TokenUsage;
 use crate::time::Timestamp;
@@ -41,7 +41,7 @@ pub struct SessionCreateParams {
     /// A title for people.
     #[serde(default)]
     pub title: Option<String>,
-    /// Not built yet; must be empty.
+    /// Vaults whose credentials it may use; where several have one for the same thing, the first counts.
     #[serde(default)]
     pub vault_ids: Option<Vec<String>>,
 }
@@ -359,9 +359,7 @@ fn next_budget(next: Option<BudgetLimit>, now: &Changeable<'_>) -> Result<Option
 /// Refuses what a new session names and this server does not have yet; checks the rest.
 pub fn check_create(params: &SessionCreateParams) -> Result<(), Refusal> {
     let missing = |what: &str| Err(Refusal::not_found(format!("{what}: not supported by this server yet; leave it out")));
-    if params.vault_ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
-        return missing("vault_ids");
-    }
+    check_count("vault_ids", params.vault_ids.as_ref().map_or(0, Vec::len), limits::VAULTS_PER_SESSION)?;
     if params.resources.as_ref().is_some_and(|resources| !resources.is_empty()) {
         return missing("resources");
     }
@@ -440,8 +438,8 @@ pub struct Session {
     pub updated_at: Timestamp,
     /// What it used.
     pub usage: SessionUsage,
-    /// Always empty until vaults are built.
-    pub vault_ids: Vec<String>,
+    /// Vaults whose credentials it may use, the first first.
+    pub vault_ids: Vec<VaultId>,
 }
 
 /// How long a session ran and exists, in seconds.

@@ -11,7 +11,7 @@ use crate::cost::Cost;
 use crate::events::client::Confirmation;
 use crate::events::content::ContentBlock;
 use crate::events::wire::{EvaluatedPermission, Evaluation, RefusalDetails, SessionError, StopReason};
-use crate::ids::{EffectId, EventId, IncarnationId, ThreadId};
+use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::{ModelError, ModelStop, ResponseBlock, TokenUsage};
 use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
@@ -52,6 +52,9 @@ pub enum RecordBody {
         /// The most that it may cost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<BudgetLimit>,
+        /// Whose credentials it may use, the first first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        vaults: Vec<VaultId>,
     },
     /// Inputs were accepted while a turn ran; they wait.
     InputsQueued {

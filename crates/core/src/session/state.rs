@@ -12,7 +12,7 @@ use super::plan::TargetName;
 use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
 use crate::cost::Cost;
 use crate::events::wire::StopReason;
-use crate::ids::{EffectId, EventId, IncarnationId, ThreadId};
+use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::TokenUsage;
 use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
@@ -33,6 +33,9 @@ pub struct State {
     pub title: Option<String>,
     /// Its key-value pairs.
     pub metadata: Metadata,
+    /// Whose credentials it may use, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vaults: Vec<VaultId>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Where it is in its turn.
@@ -122,12 +125,13 @@ pub enum Phase {
 impl State {
     /// The state after the first record, which must be [`RecordBody::Created`].
     pub fn first(record: &Record) -> Option<Self> {
-        let RecordBody::Created { thread, agent, title, metadata, budget } = &record.body else { return None };
+        let RecordBody::Created { thread, agent, title, metadata, budget, vaults } = &record.body else { return None };
         Some(Self {
             thread: thread.clone(),
             agent: Arc::clone(agent),
             title: title.clone(),
             metadata: metadata.clone(),
+            vaults: vaults.clone(),
             created_at: record.at,
             phase: Phase::Idle,
             queue: VecDeque::new(),

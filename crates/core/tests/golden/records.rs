@@ -77,7 +77,8 @@ super::one_of_each!(
             agent: agent(),
             title: Some("title".into()),
             metadata: metadata(),
-            budget: Some(BudgetLimit::of_cents(250))
+            budget: Some(BudgetLimit::of_cents(250)),
+            vaults: vec!["vlt_1".parse().unwrap()]
         },
         InputsQueued: RecordBody::InputsQueued { inputs: inputs() },
         TurnStarted: RecordBody::TurnStarted { inputs: inputs(), running: running() },

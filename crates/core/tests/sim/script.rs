@@ -55,7 +55,14 @@ pub(crate) fn created(chance: &mut Chance) -> RecordBody {
     let body = AgentBody::create(params).unwrap();
     let agent = SessionAgent::new(AgentId::mint(&mut IdSource::new(1, 1)), 1, body);
     let budget = chance.one_in(3).then(|| BudgetLimit::of_cents(1 + chance.below(10) as u64));
-    RecordBody::Created { thread: chance.thread(), agent: Arc::new(agent), title: None, metadata: Metadata::new(), budget }
+    RecordBody::Created {
+        thread: chance.thread(),
+        agent: Arc::new(agent),
+        title: None,
+        metadata: Metadata::new(),
+        budget,
+        vaults: Vec::new(),
+    }
 }
 
 pub(crate) fn update(chance: &mut Chance) -> SessionUpdateParams {

@@ -18,6 +18,7 @@ pub(super) struct File {
     pub(super) models: BTreeMap<String, Route>,
     pub(super) prices: BTreeMap<String, Price>,
     pub(super) sandbox: Sandbox,
+    pub(super) vault: Vault,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,6 +99,14 @@ pub(super) struct Sandbox {
     pub(super) hard_limits: Option<bool>,
     pub(super) most: Most,
     pub(super) oci: Oci,
+}
+
+/// Where the key of vaults comes from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Vault {
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) key_command: Option<String>,
 }
 
 /// A container engine for sandboxes.

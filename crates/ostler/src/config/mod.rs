@@ -6,6 +6,7 @@ mod providers;
 mod sandbox;
 mod settings;
 mod shown;
+mod vault;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ pub(crate) use file::usual as usual_file;
 pub(crate) use providers::Provider;
 pub(crate) use settings::{Flags, Settings};
 pub(crate) use shown::show;
+pub(crate) use vault::VaultKey;
 
 /// The commented file with every setting and its default; also the documentation of the settings.
 pub(crate) const DEFAULT_TOML: &str = include_str!("ostler.default.toml");

@@ -11,6 +11,7 @@ use super::file;
 use super::providers::{self, Provider};
 use super::sandbox::{self, Sandbox};
 use super::shown::{Origins, Shown};
+use super::vault::{self, VaultKey};
 use crate::cli::{CommonArgs, is_typed};
 
 /// The settings of this process, resolved.
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) prices: BTreeMap<String, Price>,
     pub(crate) bootstrap_key: Option<String>,
     pub(crate) sandbox: Sandbox,
+    pub(crate) vault_key: VaultKey,
     /// Each of them for people, with its origin.
     pub(crate) shown: Vec<Shown>,
 }
@@ -99,6 +101,7 @@ impl Settings {
         }
         let prices = providers::prices(file.prices)?;
         let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        let vault_key = vault::read(file.vault, &data_dir, &env, &mut origins)?;
         Ok(Self {
             data_dir,
             listen,
@@ -111,6 +114,7 @@ impl Settings {
             prices,
             bootstrap_key,
             sandbox,
+            vault_key,
             shown: origins.shown,
         })
     }
@@ -155,9 +159,10 @@ mod tests {
         let bare = settings("", &[], Flags::default()).unwrap();
         let commented = settings(super::super::DEFAULT_TOML, &[], Flags::default()).unwrap();
         assert_eq!(bare.shown, commented.shown);
-        // With every "#" removed from the settings it is still valid.
+        // With every "#" removed from the settings it is still valid, but for the two answers to where the key is.
         let all: String = super::super::DEFAULT_TOML
             .lines()
+            .filter(|line| !line.starts_with("# key_command"))
             .map(|line| match line.strip_prefix("# ") {
                 Some(rest) if rest.starts_with('[') => format!("{rest}\n"),
                 Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_')) => {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::egress::Egress;
 use crate::parking::Rest;
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
@@ -21,6 +22,7 @@ pub(crate) struct Deps {
     pub(crate) epoch: Epoch,
     pub(crate) models: Arc<Models>,
     pub(crate) sandboxes: Arc<dyn SandboxBackend>,
+    pub(crate) egress: Arc<dyn Egress>,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,

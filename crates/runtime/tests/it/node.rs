@@ -17,6 +17,7 @@ use ostler_models::{
     ProviderKind, Secret,
 };
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::egress::NoEgress;
 use ostler_runtime::parking::Rest;
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::recovery::{LastEnd, recover};
@@ -24,6 +25,7 @@ use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest, SandboxSpec};
+use ostler_seal::open::KeyPair;
 use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
@@ -326,7 +328,15 @@ pub(crate) fn session_of(model: &str, tools: Value, events: Vec<client::ClientEv
     let params = serde_json::from_value(json!({"name": "a", "model": model, "tools": tools})).unwrap();
     let mut ids = Ambient::system().ids();
     let agent = SessionAgent::new(AgentId::mint(&mut ids), 1, AgentBody::create(params).unwrap());
-    NewSession { agent, environment_id: EnvironmentId::mint(&mut ids), title: None, metadata: Default::default(), budget: None, events }
+    NewSession {
+        agent,
+        environment_id: EnvironmentId::mint(&mut ids),
+        title: None,
+        metadata: Default::default(),
+        vaults: Vec::new(),
+        budget: None,
+        events,
+    }
 }
 
 /// A model called `m` costs a dollar per million tokens of input, and five of output.
@@ -362,6 +372,7 @@ async fn open(
         epoch,
         models: Arc::new(models),
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
+        egress: Arc::new(NoEgress::new(KeyPair::generate().unwrap().public().clone(), "tests have none")),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
         last,

@@ -30,6 +30,12 @@ pub(super) fn of(operation: &str) -> Value {
         "update_session" => json!({"title": example("Another title.", json!({"title": "Quarterly report"}))}),
         "send_events" => events(),
         "create_api_key" => json!({"named": example("A key for a program.", json!({"name": "nightly job"}))}),
+        "create_vault" => json!({"minimal": example("A vault of one user.", json!({"display_name": "Ada", "metadata": {"user": "u_17"}}))}),
+        "update_vault" => json!({"name": example("Another name.", json!({"display_name": "Ada L."}))}),
+        "create_credential" => credentials(),
+        "update_credential" => {
+            json!({"rotated": example("A new secret.", json!({"auth": {"type": "environment_variable", "secret_value": "ghp_new"}}))})
+        }
         "set_budget" => json!({"dollars": example("25 dollars.", limit("2500"))}),
         _ => json!({}),
     }
@@ -62,6 +68,26 @@ fn with_tools() -> Value {
         "Built-in tools, a person confirms each command; and a tool of the client.",
         json!({"name": "helper", "model": {"id": "claude-sonnet-5", "effort": "high"}, "system": "Be brief.", "tools": [builtin, weather]}),
     )
+}
+
+fn credentials() -> Value {
+    let networking = json!({"type": "limited", "allowed_hosts": ["api.github.com"]});
+    let variable =
+        json!({"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "secret_value": "ghp_example", "networking": networking});
+    let refresh = json!({
+        "token_endpoint": "https://mcp.example.com/token",
+        "client_id": "ostler",
+        "refresh_token": "rt_example",
+        "token_endpoint_auth": {"type": "none"},
+    });
+    let oauth =
+        json!({"type": "mcp_oauth", "mcp_server_url": "https://mcp.example.com/mcp", "access_token": "at_example", "refresh": refresh});
+    let bearer = json!({"type": "static_bearer", "mcp_server_url": "https://docs.example.com/mcp", "token": "example"});
+    json!({
+        "variable": example("A variable of the sandbox; its value is put in on the way to one host.", json!({"auth": variable})),
+        "bearer": example("A token for an MCP server.", json!({"auth": bearer})),
+        "oauth": example("An OAuth grant that is renewed by itself.", json!({"display_name": "Example", "auth": oauth})),
+    })
 }
 
 fn limited() -> Value {

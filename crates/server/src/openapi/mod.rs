@@ -14,19 +14,22 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
-use crate::routes::{agents, api_keys, budget, environments, events, health, models, retry, sandboxes, sessions, stream, threads};
+use crate::routes::{
+    agents, api_keys, budget, credentials, environments, events, health, models, retry, sandboxes, sessions, stream, threads, vaults,
+};
 
 const ABOUT: &str = "Runs LLM agents as sandboxed, durable, multi-tenant processes. The wire API is that of Claude Managed Agents; what is \
     below `/v1/x/` and what is called an extension is ours. Every answer carries the header `request-id`. Fields that are not known are \
     ignored, in requests as in answers.";
 
 /// The groups of operations, in the order in which people need them.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("agents", "A definition of model, prompt and tools, in immutable versions."),
     ("environments", "What the sandboxes of sessions offer."),
     ("sessions", "Agents at work: each has a journal of everything that happens, and a sandbox of its own."),
     ("events", "What goes into a session and what comes out of it, as a list and as a stream."),
     ("threads", "The contexts inside a session; each session has one. For clients that name a `managed-agents` beta."),
+    ("vaults", "Secrets that agents can use and never see."),
     ("models", "The models that agents can name."),
     ("platform", "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live."),
 ];
@@ -34,7 +37,7 @@ const TAGS: [(&str, &str); 7] = [
 const PROBES: (&str, &str) = ("probes", "How the server is, and this description. Needs no key.");
 
 /// Every route of the API, with its description.
-const ROUTES: [fn() -> OpenApiRouter<Api>; 12] = [
+const ROUTES: [fn() -> OpenApiRouter<Api>; 14] = [
     agents::routes,
     environments::routes,
     sessions::routes,
@@ -42,6 +45,8 @@ const ROUTES: [fn() -> OpenApiRouter<Api>; 12] = [
     stream::routes,
     threads::routes,
     retry::routes,
+    vaults::routes,
+    credentials::routes,
     sandboxes::routes,
     api_keys::routes,
     budget::routes,

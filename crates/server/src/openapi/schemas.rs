@@ -1,11 +1,12 @@
 //! What schemas say beyond the types of fields: constants, limits, patterns, what is always there.
 //! The limits are those that the handlers check.
 
-use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, EventId, SessionId, ThreadId};
+use ostler_core::ids::{AgentId, ApiKeyId, CredentialId, EnvironmentId, EventId, SessionId, ThreadId, VaultId};
 use ostler_core::limits::{
-    ALLOWED_HOSTS, CONTENT_BLOCKS, CUSTOM_TOOL_NAME_CHARS, DENY_MESSAGE_CHARS, DESCRIPTION_CHARS, EVENTS_PER_REQUEST, INITIAL_EVENTS,
-    MCP_SERVER_NAME_CHARS, MCP_SERVERS, MODEL_ID_CHARS, NAME_CHARS, PACKAGE_CHARS, PACKAGES_PER_MANAGER, SYSTEM_CHARS, TITLE_CHARS,
-    TOOL_DESCRIPTION_CHARS, TOOL_ENTRIES, URL_CHARS,
+    ALLOWED_HOSTS, CONTENT_BLOCKS, CREDENTIAL_HOSTS, CUSTOM_TOOL_NAME_CHARS, DENY_MESSAGE_CHARS, DESCRIPTION_CHARS, DISPLAY_NAME_CHARS,
+    EVENTS_PER_REQUEST, INITIAL_EVENTS, MCP_SERVER_NAME_CHARS, MCP_SERVERS, MODEL_ID_CHARS, NAME_CHARS, PACKAGE_CHARS,
+    PACKAGES_PER_MANAGER, SECRET_BYTES, SECRET_NAME_CHARS, SYSTEM_CHARS, TITLE_CHARS, TOOL_DESCRIPTION_CHARS, TOOL_ENTRIES, URL_CHARS,
+    VAULTS_PER_SESSION,
 };
 use serde_json::{Value, json};
 
@@ -47,13 +48,15 @@ fn name_rows(schemas: &mut serde_json::Map<String, Value>) {
 }
 
 /// Ids: schema, prefix, of what.
-const IDS: [(&str, &str, &str); 6] = [
+const IDS: [(&str, &str, &str); 8] = [
     ("AgentId", AgentId::PREFIX, "The id of an agent."),
     ("EnvironmentId", EnvironmentId::PREFIX, "The id of an environment."),
     ("SessionId", SessionId::PREFIX, "The id of a session."),
     ("ThreadId", ThreadId::PREFIX, "The id of a thread."),
     ("EventId", EventId::PREFIX, "The id of an event, and with it of a tool call."),
     ("ApiKeyId", ApiKeyId::PREFIX, "The id of an API key; not the key."),
+    ("VaultId", VaultId::PREFIX, "The id of a vault."),
+    ("CredentialId", CredentialId::PREFIX, "The id of a credential; not its secret."),
 ];
 
 fn id(prefix: &str, what: &str) -> Value {
@@ -66,12 +69,16 @@ fn id(prefix: &str, what: &str) -> Value {
 }
 
 /// Schemas whose `type` always says the same.
-const CONSTANTS: [(&str, &str); 14] = [
+const CONSTANTS: [(&str, &str); 19] = [
     ("Agent", "agent"),
     ("ApiKey", "api_key"),
     ("Budget", "workspace_budget"),
+    ("Credential", "vault_credential"),
+    ("CredentialValidation", "vault_credential_validation"),
+    ("DeletedCredential", "vault_credential_deleted"),
     ("DeletedEnvironment", "environment_deleted"),
     ("DeletedSession", "session_deleted"),
+    ("DeletedVault", "vault_deleted"),
     ("Environment", "environment"),
     ("ErrorEnvelope", "error"),
     ("McpServer", "url"),
@@ -81,28 +88,35 @@ const CONSTANTS: [(&str, &str); 14] = [
     ("Session", "session"),
     ("SessionThread", "session_thread"),
     ("SessionAgent", "agent"),
+    ("Vault", "vault"),
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 18] = [
+const ALWAYS_THERE: [(&str, &[&str]); 24] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
     ("Budget", &["max_list_cost"]),
+    ("Credential", &["archived_at"]),
+    ("CredentialValidation", &["mcp_probe", "refresh"]),
     ("Environment", &["archived_at"]),
     ("EnvironmentBody", &["description"]),
     ("Event", &["processed_at"]),
     ("ListPage_Agent", &["next_page"]),
     ("ListPage_ApiKey", &["next_page"]),
+    ("ListPage_Credential", &["next_page"]),
     ("ListPage_Environment", &["next_page"]),
     ("ListPage_Event", &["next_page"]),
     ("ListPage_SessionThread", &["next_page"]),
+    ("ListPage_Vault", &["next_page"]),
+    ("McpProbe", &["http_response"]),
     ("ModelPage", &["first_id", "last_id"]),
     ("RefusalDetails", &["category", "explanation"]),
     ("Session", &["archived_at", "budget", "title"]),
     ("SessionAgent", &["description", "multiagent", "system"]),
     ("SessionThread", &["archived_at", "parent_thread_id"]),
     ("TwoWayPage_Session", &["next_page", "prev_page"]),
+    ("Vault", &["archived_at"]),
 ];
 
 /// Variants that the protocol has and this server refuses, so that nobody builds on them.
@@ -155,7 +169,30 @@ fn rules() -> Vec<(&'static str, &'static str, Value)> {
     rules.extend(environments());
     rules.extend(sessions());
     rules.extend(events());
+    rules.extend(vaults());
     rules
+}
+
+fn secret() -> Value {
+    json!({"minLength": 1, "maxLength": SECRET_BYTES, "pattern": "^[^\\u0000\\r\\n]*$", "writeOnly": true})
+}
+
+fn vaults() -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        ("VaultCreateParams", "display_name", named(DISPLAY_NAME_CHARS)),
+        ("VaultUpdateParams", "display_name", named(DISPLAY_NAME_CHARS)),
+        ("CredentialCreateParams", "display_name", named(DISPLAY_NAME_CHARS)),
+        ("CredentialUpdateParams", "display_name", named(DISPLAY_NAME_CHARS)),
+        ("AuthCreateParams", "mcp_server_url", url()),
+        ("AuthCreateParams", "secret_name", json!({"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": SECRET_NAME_CHARS})),
+        ("RefreshCreateParams", "token_endpoint", url()),
+        ("RefreshCreateParams", "client_id", json!({"minLength": 1, "maxLength": URL_CHARS})),
+        ("RefreshCreateParams", "scope", at_most(URL_CHARS)),
+        ("RefreshCreateParams", "resource", at_most(URL_CHARS)),
+        ("RefreshUpdateParams", "scope", at_most(URL_CHARS)),
+        ("CredentialNetworking", "allowed_hosts", json!({"minItems": 1, "maxItems": CREDENTIAL_HOSTS})),
+        ("SecretText", "", secret()),
+    ]
 }
 
 fn agents() -> Vec<(&'static str, &'static str, Value)> {
@@ -225,7 +262,7 @@ fn sessions() -> Vec<(&'static str, &'static str, Value)> {
         ("AgentOverrides", "tools", items(TOOL_ENTRIES)),
         ("Session", "outcome_evaluations", no_items()),
         ("Session", "resources", no_items()),
-        ("Session", "vault_ids", no_items()),
+        ("Session", "vault_ids", items(VAULTS_PER_SESSION)),
         ("SessionAgent", "multiagent", only_null()),
         ("SessionAgent", "skills", no_items()),
         ("SessionAgentUpdateParams", "mcp_servers", items(MCP_SERVERS)),
@@ -233,7 +270,7 @@ fn sessions() -> Vec<(&'static str, &'static str, Value)> {
         ("SessionCreateParams", "initial_events", initial_events()),
         ("SessionCreateParams", "resources", no_items()),
         ("SessionCreateParams", "title", at_most(TITLE_CHARS)),
-        ("SessionCreateParams", "vault_ids", no_items()),
+        ("SessionCreateParams", "vault_ids", json!({"maxItems": VAULTS_PER_SESSION, "uniqueItems": true})),
         ("SessionUpdateParams", "title", at_most(TITLE_CHARS)),
     ]
 }

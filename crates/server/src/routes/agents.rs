@@ -60,7 +60,7 @@ impl Resource for AgentBody {
     }
 
     fn wire(stored: Stored<Self>) -> Agent {
-        let Stored { id, version, created_at, updated_at, archived_at, body } = stored;
+        let Stored { id, version, created_at, updated_at, archived_at, body, .. } = stored;
         Agent { id, kind: "agent", version, created_at, updated_at, archived_at, body: *body }
     }
 }
@@ -86,7 +86,7 @@ async fn create(State(api): State<Api>, caller: Caller, JsonBody(params, _room):
     ),
     responses((status = 200, body = ListPage<Agent>)))]
 async fn list(State(api): State<Api>, caller: Caller, params: Params) -> ApiResult<Json<ListPage<Agent>>> {
-    Ok(Json(documents::list::<AgentBody>(&api, &caller, &params).await?))
+    Ok(Json(documents::list::<AgentBody>(&api, &caller, &params, None).await?))
 }
 
 /// Reads an agent, as it is or in a version.

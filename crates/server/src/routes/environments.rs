@@ -104,7 +104,7 @@ async fn create(
     ),
     responses((status = 200, body = ListPage<Environment>)))]
 async fn list(State(api): State<Api>, caller: Caller, params: Params) -> ApiResult<Json<ListPage<Environment>>> {
-    Ok(Json(documents::list::<EnvironmentBody>(&api, &caller, &params).await?))
+    Ok(Json(documents::list::<EnvironmentBody>(&api, &caller, &params, None).await?))
 }
 
 /// Reads an environment.
@@ -147,7 +147,7 @@ async fn update(
 #[utoipa::path(delete, path = "/v1/environments/{environment_id}", operation_id = "delete_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = DeletedEnvironment)))]
 async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<DeletedEnvironment>> {
-    documents::delete::<EnvironmentBody>(&api, &caller, &id, SessionRef::Environment).await?;
+    documents::delete::<EnvironmentBody>(&api, &caller, &id, Some(SessionRef::Environment)).await?;
     Ok(Json(DeletedEnvironment { id, kind: "environment_deleted" }))
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod budget;
+pub(crate) mod credentials;
 pub(crate) mod docs;
 pub(crate) mod environments;
 pub(crate) mod events;
@@ -14,3 +15,4 @@ pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod threads;
 pub(crate) mod unbuilt;
+pub(crate) mod vaults;

@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use ostler_core::error::Refusal;
 use ostler_core::events::client;
-use ostler_core::ids::{AgentId, EnvironmentId, SessionId};
+use ostler_core::ids::{AgentId, EnvironmentId, SessionId, VaultId};
 use ostler_core::resources::agent::AgentBody;
 use ostler_core::resources::environment::{Config, EnvironmentBody};
 use ostler_core::resources::session::{
     AgentRef, Session, SessionAgent, SessionCreateParams, SessionStatus, SessionUpdateParams, check_create,
 };
+use ostler_core::resources::vault::VaultBody;
 use ostler_core::time::Timestamp;
 use ostler_runtime::error::RuntimeError;
 use ostler_runtime::router::{Command, NewSession, Reply};
@@ -49,8 +50,8 @@ struct DeletedSession {
 
 /// Creates a session, and starts it if it comes with messages.
 ///
-/// The session keeps a copy of the agent in the version that is named, or the latest. `vault_ids` and
-/// `resources` must be empty.
+/// The session keeps a copy of the agent in the version that is named, or the latest. It may use the credentials of
+/// the vaults it names. `resources` must be empty.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session", tag = "sessions", request_body = SessionCreateParams, responses((status = 200, body = Session)))]
 async fn create(
     State(api): State<Api>,
@@ -64,11 +65,13 @@ async fn create(
     };
     let agent = agent(&api, &caller, params.agent).await?;
     let environment_id = environment(&api, &caller, &params.environment_id).await?;
+    let vaults = vaults(&api, &caller, params.vault_ids.unwrap_or_default()).await?;
     let new = NewSession {
         agent,
         environment_id,
         title: params.title,
         metadata: params.metadata.unwrap_or_default(),
+        vaults,
         budget: params.budget,
         events,
     };
@@ -102,6 +105,22 @@ async fn environment(api: &Api, caller: &Caller, id: &str) -> ApiResult<Environm
         .into());
     }
     Ok(id)
+}
+
+/// The vaults of a new session.
+async fn vaults(api: &Api, caller: &Caller, ids: Vec<String>) -> ApiResult<Vec<VaultId>> {
+    let mut vaults: Vec<VaultId> = Vec::with_capacity(ids.len());
+    for id in &ids {
+        let id: VaultId = path::parse(id)?;
+        if vaults.contains(&id) {
+            return Err(Refusal::invalid(format!("vault_ids: {:?} is named twice", id.as_str())).into());
+        }
+        if documents::read::<VaultBody>(api, caller, &id, None).await?.archived_at.is_some() {
+            return Err(Refusal::invalid(format!("vault_ids: {:?} is archived; new sessions need another vault", id.as_str())).into());
+        }
+        vaults.push(id);
+    }
+    Ok(vaults)
 }
 
 /// Lists sessions, newest first.

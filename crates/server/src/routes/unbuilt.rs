@@ -8,8 +8,7 @@ use crate::error::ApiError;
 use crate::limits;
 
 /// The first segments of what is not built, and how people call it.
-const GROUPS: [(&str, &str); 10] = [
-    ("vaults", "vaults"),
+const GROUPS: [(&str, &str); 9] = [
     ("memory_stores", "memory stores"),
     ("files", "files"),
     ("skills", "skills"),
@@ -54,7 +53,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_named() {
         let table = [
-            ("/v1/vaults", "vaults are not supported by this server yet"),
+            ("/v1/files", "files are not supported by this server yet"),
             ("/v1/memory_stores/memstore_1/memories", "memory stores are not supported by this server yet"),
             ("/v1/sessions/sesn_1/resources", "resources of sessions are not supported by this server yet"),
             ("/v1/environments/env_1/work/poll", "self-hosted environments are not supported by this server yet"),

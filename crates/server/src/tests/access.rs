@@ -147,7 +147,7 @@ async fn impossible_ids_are_not_found() {
 async fn what_is_no_route_is_said_in_the_envelope() {
     let home = server().await.home;
     home.get("/v1/no_such_collection").await.refused(404, "not_found_error");
-    assert!(home.get("/v1/vaults").await.refused(404, "not_found_error").contains("not supported"));
+    assert!(home.get("/v1/memory_stores").await.refused(404, "not_found_error").contains("not supported"));
     let wrong = home.send("PUT", "/v1/agents", Body::empty()).await;
     let allow = wrong.headers["allow"].to_str().unwrap().to_owned();
     assert!(allow.contains("POST") && allow.contains("GET"), "{allow}");

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::{answer, request, server};
@@ -45,7 +46,12 @@ async fn the_server_takes_every_example_of_a_request() {
     let server = server().await;
     let (agent, environment) = (server.home.agent().await, server.home.environment().await);
     let session = server.home.session(&agent, &environment).await;
+    let vault = server.home.post("/v1/vaults", json!({"display_name": "v"})).await.body["id"].as_str().unwrap().to_owned();
+    let auth = json!({"type": "environment_variable", "secret_name": "A", "secret_value": "b", "networking": {"type": "unrestricted"}});
+    let credential = server.home.post(&format!("/v1/vaults/{vault}/credentials"), json!({"auth": auth})).await;
+    let credential = credential.body["id"].as_str().unwrap().to_owned();
     let filled = |text: &str| {
+        let text = text.replace("{vault_id}", &vault).replace("{credential_id}", &credential);
         let text = text.replace("{agent_id}", &agent).replace("{environment_id}", &environment).replace("{session_id}", &session);
         text.replace(AGENT, &agent).replace(ENVIRONMENT, &environment)
     };

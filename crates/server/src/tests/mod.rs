@@ -9,6 +9,7 @@ mod events;
 mod golden;
 mod serving;
 mod sessions;
+mod vaults;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +22,16 @@ use futures::StreamExt as _;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use ostler_core::ids::{IncarnationId, SessionId};
+use ostler_core::resources::validation::ValidationStatus;
 use ostler_core::scope::{Principal, Scope, Tenant};
 use ostler_models::{DemoModel, Models, Prices};
 use ostler_runtime::ambient::Ambient;
+use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Owner, Renewed, Tried};
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink, SandboxSpec};
+use ostler_seal::open::{KeyPair, KeyRing};
+use ostler_seal::{Binding, PublicKey, Sealed, seal};
 use ostler_store::{NewApiKey, SqliteStore, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -82,11 +87,34 @@ impl SandboxBackend for NoSandboxes {
     }
 }
 
+/// An egress that opens and closes, and reaches nobody.
+#[derive(Debug)]
+struct Opener(KeyRing);
+
+#[async_trait]
+impl Egress for Opener {
+    fn public_key(&self) -> PublicKey {
+        self.0.public().clone()
+    }
+
+    async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError> {
+        let (bound, secret) = self.0.open(sealed).map_err(|error| EgressError::Refused(error.to_string()))?;
+        assert_eq!((&bound.workspace, &bound.vault, &bound.credential), (&of.workspace, &of.vault, &of.credential));
+        seal(self.0.public(), binding, secret.expose()).map_err(|error| EgressError::Refused(error.to_string()))
+    }
+
+    async fn validate(&self, credential: CredentialToTry) -> Result<Tried, EgressError> {
+        let renewed = Renewed { sealed: credential.sealed, expires_at: None };
+        Ok(Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: Some(renewed) })
+    }
+}
+
 /// A server with two workspaces.
 struct Server {
     state: AppState,
     app: Router,
     stopping: CancellationToken,
+    keys: KeyRing,
     home: Client,
     stranger: Client,
 }
@@ -135,11 +163,13 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in_memory_for_tests().unwrap());
     let epoch = store.begin_epoch().await.unwrap();
     let ambient = Ambient::system();
+    let keys = KeyRing::new(KeyPair::generate().unwrap(), Vec::new());
     let router = SessionRouter::new(RouterConfig {
         store: Arc::clone(&store),
         epoch,
         models: Arc::new(Models::single("demo", Arc::new(DemoModel::with_pause(Duration::ZERO)), Prices::default())),
         sandboxes: Arc::new(NoSandboxes),
+        egress: Arc::new(Opener(keys.clone())),
         ambient: ambient.clone(),
         max_output_tokens: 1_000,
         last: ostler_runtime::recovery::LastEnd::Orderly,
@@ -153,7 +183,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
     let stopping = CancellationToken::new();
     let app = crate::app::router(Api::new(state.clone(), stopping.clone()));
     let client = |key: String| Client { app: app.clone(), key };
-    Server { home: client(home), stranger: client(stranger), state, app, stopping }
+    Server { home: client(home), stranger: client(stranger), state, app, stopping, keys }
 }
 
 async fn server() -> Server {

@@ -2,9 +2,10 @@
 
 use ostler_core::time::Timestamp;
 
-use super::fixtures::{agent, create, home, revised, row, stranger};
+use super::fixtures::{agent, child, create, home, revised, row, stranger};
 use crate::{
-    Cursor, Document, DocumentDeletion, DocumentFilter, OpenWork, PageRequest, SessionDeletion, SessionRef, Store, StoreError, TimeRange,
+    ChildInsertion, Cursor, Document, DocumentDeletion, DocumentFilter, OpenWork, PageRequest, SessionDeletion, SessionRef, Store,
+    StoreError, TimeRange,
 };
 
 fn ids(rows: &[Document]) -> Vec<&str> {
@@ -110,7 +111,7 @@ pub async fn lists_filter_by_archive_and_creation(store: &dyn Store) {
         (true, TimeRange { gt: at(2), lte: at(4), ..TimeRange::default() }, vec!["agent_4", "agent_3"]),
     ];
     for (include_archived, created, expected) in cases {
-        let filter = DocumentFilter { include_archived, created };
+        let filter = DocumentFilter { include_archived, created, parent: None };
         let page = store.documents(&home, "agent", &filter, &PageRequest::first(10)).await.unwrap();
         assert_eq!(ids(&page.rows), expected, "{filter:?}");
     }
@@ -129,6 +130,49 @@ pub async fn a_referenced_document_is_not_deleted(store: &dyn Store) {
     assert_eq!(store.delete_session(&home, 1, &session.id, Timestamp(5), OpenWork::Kept).await, Ok(SessionDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::Deleted));
     assert_eq!(store.delete_document(&home, "environment", "env_one", unless).await, Ok(DocumentDeletion::NotFound));
+}
+
+/// A child needs a living parent, a key of its own and room; what is archived frees both.
+pub async fn children_have_keys_and_room_of_their_own(store: &dyn Store) {
+    let home = home();
+    store.insert_document(&home, &agent("agent_1", 1)).await.unwrap();
+    store.insert_document(&home, &agent("agent_2", 1)).await.unwrap();
+    let first = child("c1", "agent_1", "k", 1);
+    assert_eq!(store.insert_child(&home, &first, "agent", 2).await, Ok(ChildInsertion::Inserted));
+    assert_eq!(store.document(&home, "child", "c1").await, Ok(Some(first.clone())));
+    let insert = async |id: &str, parent: &str, key: &str| store.insert_child(&home, &child(id, parent, key, 2), "agent", 2).await.unwrap();
+    assert_eq!(insert("c2", "agent_1", "k").await, ChildInsertion::KeyTaken);
+    assert_eq!(insert("c2", "agent_2", "k").await, ChildInsertion::Inserted);
+    assert_eq!(insert("c3", "agent_1", "l").await, ChildInsertion::Inserted);
+    assert_eq!(insert("c4", "agent_1", "m").await, ChildInsertion::Full);
+    assert_eq!(insert("c4", "agent_3", "m").await, ChildInsertion::NoParent);
+    assert!(matches!(store.insert_child(&home, &agent("a", 1), "agent", 2).await, Err(StoreError::Invalid(_))));
+    let archived = Document { lock: 2, archived_at: Some(Timestamp(5)), ..first };
+    assert_eq!(store.replace_document(&home, &archived, 1, false).await, Ok(true));
+    assert_eq!(store.document(&home, "child", "c1").await.unwrap().unwrap().sealed, None, "what is archived holds no secret");
+    assert_eq!(insert("c4", "agent_1", "k").await, ChildInsertion::Inserted);
+    let of = |parent: &str| DocumentFilter { parent: Some(parent.to_owned()), ..DocumentFilter::default() };
+    let page = store.documents(&home, "child", &of("agent_1"), &PageRequest::first(10)).await.unwrap();
+    assert_eq!(ids(&page.rows), ["c4", "c3"]);
+}
+
+/// A family is archived and deleted at once.
+pub async fn a_family_ends_together(store: &dyn Store) {
+    let (home, stranger) = (home(), stranger());
+    store.insert_document(&home, &agent("agent_1", 1)).await.unwrap();
+    for (id, key) in [("c1", "k"), ("c2", "l")] {
+        store.insert_child(&home, &child(id, "agent_1", key, 1), "agent", 9).await.unwrap();
+    }
+    assert_eq!(store.archive_family(&stranger, "agent", "agent_1", Timestamp(5)).await, Ok(false));
+    assert_eq!(store.archive_family(&home, "agent", "agent_1", Timestamp(5)).await, Ok(true));
+    assert_eq!(store.archive_family(&home, "agent", "agent_1", Timestamp(7)).await, Ok(true));
+    for (kind, id) in [("agent", "agent_1"), ("child", "c1"), ("child", "c2")] {
+        let doc = store.document(&home, kind, id).await.unwrap().unwrap();
+        assert_eq!((doc.archived_at, doc.sealed), (Some(Timestamp(5)), None), "{id}");
+    }
+    assert_eq!(store.insert_child(&home, &child("c3", "agent_1", "k", 1), "agent", 9).await, Ok(ChildInsertion::ParentArchived));
+    assert_eq!(store.delete_document(&home, "agent", "agent_1", None).await, Ok(DocumentDeletion::Deleted));
+    assert_eq!(store.document(&home, "child", "c1").await, Ok(None));
 }
 
 /// Every operation on a foreign document answers as on an unknown one.

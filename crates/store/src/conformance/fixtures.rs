@@ -5,7 +5,7 @@ use ostler_core::ids::{ApiKeyId, EventId, SessionId};
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
 use ostler_core::time::Timestamp;
 
-use crate::{Document, NewApiKey, RowUpdate, SessionBatch, SessionRow, StoredEvent, StoredRecord};
+use crate::{Document, Family, NewApiKey, RowUpdate, SessionBatch, SessionRow, StoredEvent, StoredRecord};
 
 /// The platform looking for work to take up.
 pub const RECOVERY: Scope = Scope::System(SystemReason::Recovery);
@@ -58,7 +58,15 @@ pub fn agent(id: &str, at: i64) -> Document {
         updated_at: Timestamp(at),
         archived_at: None,
         body: format!("{{\"name\":\"{id}\"}}"),
+        family: None,
+        sealed: None,
     }
+}
+
+/// A child of an agent, with something secret.
+pub fn child(id: &str, parent: &str, key: &str, at: i64) -> Document {
+    let family = Some(Family { parent: parent.to_owned(), key: key.to_owned() });
+    Document { kind: "child".to_owned(), family, sealed: Some(format!("sealed-{id}")), ..agent(id, at) }
 }
 
 /// The next lock and version of a document.

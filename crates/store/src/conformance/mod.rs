@@ -24,6 +24,8 @@ macro_rules! conformance_suite {
             documents::lists_filter_by_archive_and_creation,
             documents::a_referenced_document_is_not_deleted,
             documents::a_foreign_document_is_unknown,
+            documents::children_have_keys_and_room_of_their_own,
+            documents::a_family_ends_together,
             sessions::a_session_is_stored_and_read_back,
             sessions::session_pages_have_no_gaps,
             sessions::filters_select,

@@ -9,9 +9,9 @@ use ostler_core::time::Timestamp;
 use super::journal::EncodedBatch;
 use super::{SqliteStore, access, budgets, documents, journal, keys, sessions};
 use crate::{
-    ApiKey, Bootstrap, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, OpenWork, Order, Page,
-    PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store, StoreError,
-    StoredEvent, StoredRecord, UnfinishedSession, WorkspaceBudget,
+    ApiKey, Bootstrap, ChildInsertion, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, OpenWork, Order,
+    Page, PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store,
+    StoreError, StoredEvent, StoredRecord, UnfinishedSession, WorkspaceBudget,
 };
 
 #[async_trait]
@@ -74,6 +74,12 @@ impl Store for SqliteStore {
         self.write(move |db| documents::insert(db, &doc)).await
     }
 
+    async fn insert_child(&self, scope: &Scope, doc: &Document, of: &str, most: u64) -> Result<ChildInsertion, StoreError> {
+        access::may_own(scope, &doc.organization, &doc.workspace)?;
+        let (doc, of) = (doc.clone(), of.to_owned());
+        self.write(move |db| documents::insert_child(db, &doc, &of, most)).await
+    }
+
     async fn document(&self, scope: &Scope, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
         let (workspace, kind, id) = (access::workspace(scope)?, kind.to_owned(), id.to_owned());
         self.read(move |db| documents::get(db, workspace.as_deref(), &kind, &id)).await
@@ -88,6 +94,11 @@ impl Store for SqliteStore {
         access::may_own(scope, &doc.organization, &doc.workspace)?;
         let (workspace, doc) = (access::workspace(scope)?, doc.clone());
         self.write(move |db| documents::replace(db, workspace.as_deref(), &doc, expected_lock, keep_version)).await
+    }
+
+    async fn archive_family(&self, scope: &Scope, kind: &str, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let (workspace, kind, id) = (access::workspace(scope)?, kind.to_owned(), id.to_owned());
+        self.write(move |db| documents::archive_family(db, workspace.as_deref(), &kind, &id, at)).await
     }
 
     async fn delete_document(

@@ -78,7 +78,14 @@ impl Story {
         let body = AgentBody::create(serde_json::from_value(agent).unwrap()).unwrap();
         let mut ids = IdSource::new(7, 7);
         let agent = Arc::new(SessionAgent::new(AgentId::mint(&mut ids), 1, body));
-        let created = RecordBody::Created { thread: ThreadId::mint(&mut ids), agent, title: None, metadata: Metadata::new(), budget };
+        let created = RecordBody::Created {
+            thread: ThreadId::mint(&mut ids),
+            agent,
+            title: None,
+            metadata: Metadata::new(),
+            budget,
+            vaults: Vec::new(),
+        };
         let first = create(created, Vec::new(), &Principal::System, now(1_000_000, 1, &plan)).unwrap();
         let mut story = Self {
             state: first.state.clone(),

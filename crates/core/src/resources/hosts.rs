@@ -1,0 +1,84 @@
+//! Names of hosts as people write them into policies: a name, an IPv4 address, or `*.` and a name for all below it.
+
+use std::net::Ipv4Addr;
+
+use super::tools::is_public_hostname;
+
+/// Why something is no host of a policy, if it is none.
+pub(crate) fn refused(host: &str) -> Option<&'static str> {
+    if let Some(name) = host.strip_prefix("*.") {
+        if !is_public_hostname(name) {
+            return Some("is not a host name behind `*.`");
+        }
+        let lower = name.to_ascii_lowercase();
+        // Whoever registers a name below it would be allowed.
+        return psl::suffix(lower.as_bytes()).is_some_and(|suffix| suffix.as_bytes() == lower.as_bytes()).then_some(
+            "stands for all names that anybody can register below a public suffix; name the domain as well, as in `*.example.com`",
+        );
+    }
+    let is_host = is_public_hostname(host) || host.parse::<Ipv4Addr>().is_ok();
+    (!is_host).then_some("is not a bare host name; leave out scheme, port and path")
+}
+
+/// Whether a host of a policy means this one. Names are compared without regard to case and a dot at the end.
+pub fn matches(pattern: &str, host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match pattern.strip_prefix("*.") {
+        None => pattern.eq_ignore_ascii_case(host),
+        Some(name) => {
+            let Some(at) = host.len().checked_sub(name.len() + 1).filter(|at| *at > 0) else { return false };
+            host.is_char_boundary(at)
+                && host.as_bytes().get(at) == Some(&b'.')
+                && host.get(at + 1..).is_some_and(|end| end.eq_ignore_ascii_case(name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_of_policies() {
+        for good in ["a.com", "*.a.com", "*.example.co.uk", "1.2.3.4", "A.Example", "*.github.io.example.com"] {
+            assert_eq!(refused(good), None, "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "*.com",
+            "*.co.uk",
+            "*.GitHub.io",
+            "*.1.2.3.4:5",
+            "a.com:443",
+            "https://a.com",
+            "a.com/x",
+            "a.*.com",
+            "[::1]",
+            "a b",
+        ] {
+            assert!(refused(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_of_a_policy_means() {
+        let table = [
+            ("a.com", "a.com", true),
+            ("a.com", "A.COM.", true),
+            ("a.com", "b.a.com", false),
+            ("*.a.com", "b.a.com", true),
+            ("*.a.com", "c.B.a.com", true),
+            ("*.a.com", "a.com", false),
+            ("*.a.com", ".a.com", false),
+            ("*.a.com", "evila.com", false),
+            ("*.a.com", "é.a.com", true),
+            ("1.2.3.4", "1.2.3.4", true),
+            ("1.2.3.4", "1.2.3.40", false),
+        ];
+        for (pattern, host, expected) in table {
+            assert_eq!(matches(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+}

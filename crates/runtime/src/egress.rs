@@ -1,0 +1,107 @@
+//! What the platform needs of egress, the one process that can open a secret. The binary brings the way to it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use ostler_core::resources::credential::Auth;
+use ostler_core::resources::validation::{McpProbe, RefreshAttempt, ValidationStatus};
+use ostler_core::time::Timestamp;
+use ostler_seal::{Binding, PublicKey, Sealed};
+
+/// Why egress did not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EgressError {
+    /// It cannot be asked now.
+    #[error("egress cannot be asked now: {0}")]
+    Unavailable(String),
+    /// It was asked, and refused.
+    #[error("egress refused: {0}")]
+    Refused(String),
+}
+
+/// The secrets of a credential by their part, closed.
+pub type SealedParts = std::collections::BTreeMap<String, Sealed>;
+
+/// A credential as egress tries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialToTry {
+    /// Whose it is; its bound part and version are those of each seal.
+    pub of: Owner,
+    /// What it opens.
+    pub auth: Auth,
+    /// Its secrets.
+    pub sealed: SealedParts,
+}
+
+/// Whose secret something is, as the platform knows it. Egress refuses a seal that says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Owner {
+    /// The unit of isolation.
+    pub workspace: ostler_core::ids::WorkspaceId,
+    /// The vault.
+    pub vault: ostler_core::ids::VaultId,
+    /// The credential.
+    pub credential: ostler_core::ids::CredentialId,
+}
+
+/// What trying a credential brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    /// The verdict.
+    pub status: ValidationStatus,
+    /// What went wrong at the MCP server.
+    pub mcp_probe: Option<McpProbe>,
+    /// What renewing the token brought.
+    pub refresh: Option<RefreshAttempt>,
+    /// New tokens, to be stored before anything else is done with them.
+    pub renewed: Option<Renewed>,
+}
+
+/// New tokens of an OAuth grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Renewed {
+    /// Those that are new.
+    pub sealed: SealedParts,
+    /// When the access token ends, if that was said.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The way to egress.
+#[async_trait]
+pub trait Egress: Send + Sync + fmt::Debug {
+    /// The key that secrets are closed for.
+    fn public_key(&self) -> PublicKey;
+    /// Opens a secret of this owner and closes it with another binding.
+    async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError>;
+    /// Tries an OAuth grant at its MCP server.
+    async fn validate(&self, credential: CredentialToTry) -> Result<Tried, EgressError>;
+}
+
+/// No egress: secrets can be closed and nobody opens them.
+#[derive(Debug, Clone)]
+pub struct NoEgress {
+    key: PublicKey,
+    reason: String,
+}
+
+impl NoEgress {
+    /// For a key whose owner does not run; says why it does not.
+    pub fn new(key: PublicKey, reason: impl Into<String>) -> Self {
+        Self { key, reason: reason.into() }
+    }
+}
+
+#[async_trait]
+impl Egress for NoEgress {
+    fn public_key(&self) -> PublicKey {
+        self.key.clone()
+    }
+
+    async fn reseal(&self, _: &Owner, _: &Sealed, _: &Binding) -> Result<Sealed, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+
+    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+}
