@@ -20,7 +20,12 @@ LEFT_OUT = os.environ["OSTLER_OPENAPI_LEFT_OUT"]
 # A stream stays open by design, so that its answer never ends. Only its errors are generated; the runner reads the
 # beginning of a real one.
 STREAMS = {"stream_events", "stream_thread_events"}
-ENDS = {"archive_agent", "archive_environment", "archive_session", "delete_environment", "delete_session", "revoke_api_key"}
+# What an operation ends.
+ENDS = {
+    "archive_agent": "agent_id", "archive_environment": "environment_id", "archive_session": "session_id", "delete_environment": "environment_id",
+    "delete_session": "session_id", "revoke_api_key": "api_key_id", "archive_vault": "vault_id", "delete_vault": "vault_id",
+    "archive_credential": "credential_id", "delete_credential": "credential_id",
+}
 
 # Valid by the schema, refused all the same: it depends on what the server holds, or on several fields together, which
 # schemas do not say. Every other refusal of a valid request is a failure.
@@ -30,23 +35,28 @@ STATE = [
     r"is archived",
     r"waits for (a|an) (answer|result|confirmation)",
     r"was not set aside",
+    r"this server allows \d+ at most",
+    r"only credentials of the type mcp_oauth can be tried",
     r"the primary thread cannot be archived",
     r"the session is running",
     r"can only change while the session is idle",
     r"budget_(create_only|not_raised)",
     r"model_not_budgetable",
+    r"must be in the future|is already in the vault|the vault holds",
 ]
 TOGETHER = [
     r"after_id and before_id exclude each other",
     r"is used by no mcp_toolset|is none of the agent's mcp_servers|two servers are named|two mcp_toolset entries",
     r"two custom tools|is configured twice|stands there twice|is reserved|has no tool|has the type",
     r"must be a list|must have 1 to|entries must be strings|plain public host name|Only one of",
-    r"is not a bare host name|need allow_package_managers|is not a package|cannot change; create another",
+    r"is not a bare host name|need allow_package_managers|is not a package|cannot change; (create|archive)",
     r"deny_message: only goes with|system\.message: at most one|only text blocks are allowed|only user\.message is supported",
     r"search_result blocks belong|redacted blocks cannot|is not standard base64|url must start with|media_type must be|a text block is empty|a document is empty",
     r"agent_model_required|cannot be cleared|cannot be changed after creation",
     r"metadata: (a key is empty|key: at most|at most \d+ pairs)",
     r"must not contain \$ref|is nested too deeply",
+    r"auth\.[a-z_.]+: must (be an address that starts with|not hold a user)",
+    r"auth\.refresh: the credential was made without|one of header and body must stay true|is a variable that programs take orders from",
 ]
 
 
@@ -68,7 +78,7 @@ def every_second(case):
 def real(operation, name):
     """An id that exists; one of its own for what ends it."""
     spare = SPARE.get(name)
-    if operation in ENDS and spare:
+    if ENDS.get(operation) == name and spare:
         return spare.pop() if len(spare) > 1 else spare[0]
     return KEPT.get(name, spare and spare[0])
 

@@ -8,6 +8,7 @@ Builds nothing: `cargo build -p ostler -p ostler-testkit` comes first. Runs in a
 """
 import collections
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -26,6 +27,8 @@ KEY = "the-key-of-the-openapi-tests-0123456789abcdef"
 BETA = "managed-agents-2026-04-01"
 START_SECONDS = 60
 SPARE = 30
+# A vault holds 20, and generated requests add some.
+SPARE_CREDENTIALS = 8
 # With a price there are budgets.
 SETTINGS = '[prices."scripted-model"]\ninput = 1.0\noutput = 10.0\ncache_read = 0.1\n'
 MESSAGE = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
@@ -97,8 +100,14 @@ def things(url):
         kept["thread_id"] = json.load(answer)["data"][0]["id"]
     with call(url, "GET", "/v1/models") as answer:
         kept["model_id"] = json.load(answer)["data"][0]["id"]
-    make = {"agent_id": agent, "environment_id": environment, "session_id": session, "api_key_id": key}
-    return kept, {name: [one() for _ in range(SPARE)] for name, one in make.items()}
+    vault = lambda: made(url, "/v1/vaults", {"display_name": "kept"})
+    kept["vault_id"] = vault()
+    names = itertools.count()
+    variable = lambda: {"type": "environment_variable", "secret_name": "KEPT_%d" % next(names), "secret_value": "s", "networking": {"type": "unrestricted"}}
+    credential = lambda: made(url, "/v1/vaults/%s/credentials" % kept["vault_id"], {"auth": variable()})
+    kept["credential_id"] = credential()
+    make = {"vault_id": vault, "credential_id": credential, "agent_id": agent, "environment_id": environment, "session_id": session, "api_key_id": key}
+    return kept, {name: [one() for _ in range(SPARE_CREDENTIALS if name == "credential_id" else SPARE)] for name, one in make.items()}
 
 
 def read_streams(url, kept):

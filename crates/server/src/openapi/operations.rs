@@ -78,7 +78,18 @@ const ERRORS: [ErrorText; 11] = [
 ];
 
 /// Operations that can lose a race, or whose object others refer to.
-const CONFLICTS: [&str; 5] = ["update_agent", "archive_agent", "update_environment", "archive_environment", "delete_environment"];
+const CONFLICTS: [&str; 10] = [
+    "update_agent",
+    "archive_agent",
+    "update_environment",
+    "archive_environment",
+    "delete_environment",
+    "update_vault",
+    "archive_vault",
+    "create_credential",
+    "update_credential",
+    "archive_credential",
+];
 /// Operations that a session's actor answers.
 const COMMANDS: [&str; 4] = ["update_session", "archive_session", "send_events", "retry_session"];
 /// Operations whose bodies name other resources.

@@ -8,6 +8,7 @@ use ostler_core::limits::{
     PACKAGES_PER_MANAGER, SECRET_BYTES, SECRET_NAME_CHARS, SYSTEM_CHARS, TITLE_CHARS, TOOL_DESCRIPTION_CHARS, TOOL_ENTRIES, URL_CHARS,
     VAULTS_PER_SESSION,
 };
+use ostler_core::resources::sandbox::SandboxSettings;
 use serde_json::{Value, json};
 
 /// Completes the schemas of the description.
@@ -170,6 +171,8 @@ fn rules() -> Vec<(&'static str, &'static str, Value)> {
     rules.extend(sessions());
     rules.extend(events());
     rules.extend(vaults());
+    let numbers = SandboxSettings::default().numbers().into_iter().filter(|(name, ..)| *name != "command_seconds");
+    rules.extend(numbers.map(|(name, ..)| ("SandboxSettings", name, json!({"maximum": u32::MAX}))));
     rules
 }
 
@@ -269,6 +272,7 @@ fn sessions() -> Vec<(&'static str, &'static str, Value)> {
         ("SessionAgentUpdateParams", "tools", items(TOOL_ENTRIES)),
         ("SessionCreateParams", "initial_events", initial_events()),
         ("SessionCreateParams", "resources", no_items()),
+        ("SandboxSettings", "image", json!({"pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "maxLength": NAME_CHARS})),
         ("SessionCreateParams", "title", at_most(TITLE_CHARS)),
         ("SessionCreateParams", "vault_ids", json!({"maxItems": VAULTS_PER_SESSION, "uniqueItems": true})),
         ("SessionUpdateParams", "title", at_most(TITLE_CHARS)),

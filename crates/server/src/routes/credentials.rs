@@ -6,10 +6,10 @@ use ostler_core::error::Refusal;
 use ostler_core::ids::{CredentialId, IdSource, VaultId};
 use ostler_core::limits::CREDENTIALS_PER_VAULT;
 use ostler_core::resources::credential::{Auth, CredentialBody, CredentialCreateParams, CredentialUpdateParams};
-use ostler_core::resources::validation::CredentialValidation;
+use ostler_core::resources::validation::{CredentialValidation, ValidationStatus};
 use ostler_core::resources::vault::VaultBody;
 use ostler_core::time::Timestamp;
-use ostler_runtime::egress::{CredentialToTry, Renewed};
+use ostler_runtime::egress::{CredentialToTry, EgressError, Renewed, Tried};
 use ostler_store::{ChildInsertion, Document, Family, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -263,7 +263,13 @@ async fn validate(
     let whose = Whose { caller: &caller, vault: &vault, credential: &id };
     let sealed = sealing::from_text(before.sealed.as_deref())?;
     let asked = CredentialToTry { of: whose.owner(), auth: stored.body.auth.clone(), sealed };
-    let tried = api.state.router.egress().validate(asked).await.map_err(sealing::refused)?;
+    let tried = match api.state.router.egress().validate(asked).await {
+        Err(EgressError::Unavailable(reason)) => {
+            tracing::warn!(credential = %id, reason, "a credential could not be tried");
+            Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: None }
+        }
+        tried => tried.map_err(sealing::refused)?,
+    };
     if let Some(renewed) = tried.renewed {
         keep(&api, &caller, before, *stored.body, renewed).await?;
     }
