@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rustls::crypto::hpke::{EncapsulatedSecret, HpkePrivateKey};
@@ -98,6 +99,15 @@ impl KeyPair {
         Some(pair)
     }
 
+    /// A secret number that follows from this key, another one for each purpose.
+    pub fn derived(&self, purpose: &str) -> Zeroizing<[u8; KEY_BYTES]> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.private);
+        let tag = hmac::sign(&key, format!("ostler derived 1 {purpose}").as_bytes());
+        let mut number = Zeroizing::new([0; KEY_BYTES]);
+        number.copy_from_slice(tag.as_ref());
+        number
+    }
+
     fn hpke(&self) -> HpkePrivateKey {
         HpkePrivateKey::from(self.private.to_vec())
     }
@@ -132,6 +142,11 @@ impl KeyRing {
     /// The key that closes.
     pub fn public(&self) -> &PublicKey {
         self.first.public()
+    }
+
+    /// The newest key.
+    pub fn newest(&self) -> &KeyPair {
+        &self.first
     }
 
     /// The names of all keys, the newest first.

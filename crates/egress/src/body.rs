@@ -1,0 +1,196 @@
+//! Bodies on their way: counted, replaced in, decoded.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::record::Line;
+use crate::replace::{Stream, Table};
+
+/// Why a body ended too early.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BodyError(String);
+
+impl BodyError {
+    fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A body that is passed on.
+pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// A body that is there as a whole.
+pub(crate) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body without anything.
+pub(crate) fn empty() -> Body {
+    full(Bytes::new())
+}
+
+/// A body as it comes in, with its bytes counted.
+pub(crate) fn counted(body: hyper::body::Incoming, count: Arc<AtomicU64>) -> Body {
+    let counted = move |frame: Frame<Bytes>| {
+        if let Some(data) = frame.data_ref() {
+            count.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        frame
+    };
+    body.map_frame(counted).map_err(BodyError::of).boxed_unsync()
+}
+
+/// A body with everything in the table replaced, trailers too.
+pub(crate) fn replaced(body: Body, table: Arc<Table>) -> Body {
+    if table.is_empty() {
+        return body;
+    }
+    Replaced { body, stream: Some(Stream::new(Arc::clone(&table))), table, trailers: None }.boxed_unsync()
+}
+
+/// A body that keeps a line of the log open until it ends.
+pub(crate) fn with_line(body: Body, line: Line) -> Body {
+    WithLine { body, _line: line }.boxed_unsync()
+}
+
+struct Replaced {
+    body: Body,
+    /// Gone once the end has come.
+    stream: Option<Stream>,
+    table: Arc<Table>,
+    trailers: Option<HeaderMap>,
+}
+
+impl http_body::Body for Replaced {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let this = &mut *self;
+            let Some(stream) = &mut this.stream else {
+                return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            };
+            let rest = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let out = stream.push(&data);
+                        if out.is_empty() {
+                            continue;
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(out))));
+                    }
+                    Err(frame) => {
+                        let mut trailers = frame.into_trailers().unwrap_or_default();
+                        in_headers(&this.table, &mut trailers);
+                        this.trailers = Some(trailers);
+                        stream.finish()
+                    }
+                },
+                None => stream.finish(),
+            };
+            this.stream = None;
+            if !rest.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(rest))));
+            }
+        }
+    }
+}
+
+struct WithLine {
+    body: Body,
+    _line: Line,
+}
+
+impl http_body::Body for WithLine {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Replaces in the values of headers. What a replacement makes of a value is one as well: placeholders are plain text.
+pub(crate) fn in_headers(table: &Table, headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Some(changed) = table.whole(value.as_bytes()) {
+            *value = HeaderValue::from_bytes(&changed).unwrap_or_else(|_| HeaderValue::from_static("[redacted]"));
+        }
+    }
+}
+
+/// A body without its content encoding; none where the encoding is not known.
+pub(crate) fn decoded(body: Body, encoding: &[u8]) -> Option<Body> {
+    use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder};
+
+    let encoding = encoding.trim_ascii().to_ascii_lowercase();
+    if encoding.is_empty() || encoding == b"identity" {
+        return Some(body);
+    }
+    let frames = futures::TryStreamExt::map_err(BodyStream::new(body), std::io::Error::other);
+    let reader = StreamReader::new(Box::pin(frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) })));
+    let frames = |error: std::io::Error| BodyError::of(error);
+    Some(match &encoding[..] {
+        b"gzip" | b"x-gzip" => {
+            StreamBody::new(ReaderStream::new(GzipDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync()
+        }
+        b"br" => StreamBody::new(ReaderStream::new(BrotliDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync(),
+        b"deflate" => StreamBody::new(ReaderStream::new(DeflateDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(pieces: &'static [&'static str], trailer: Option<&'static str>) -> Body {
+        let mut frames: Vec<Result<Frame<Bytes>, BodyError>> =
+            pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).collect();
+        if let Some(trailer) = trailer {
+            frames.push(Ok(Frame::trailers([(http::header::ETAG, HeaderValue::from_static(trailer))].into_iter().collect())));
+        }
+        StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn bodies_and_trailers_are_replaced_across_their_pieces() {
+        let table = Arc::new(Table::new([(b"secret".to_vec(), b"S".to_vec())]));
+        let whole = replaced(body(&["a se", "cr", "et b sec"], Some("is secret")), table).collect().await.unwrap();
+        assert_eq!(whole.trailers().unwrap()["etag"], "is S");
+        assert_eq!(whole.to_bytes(), "a S b sec");
+    }
+
+    #[tokio::test]
+    async fn encodings_are_taken_off_or_not_known() {
+        use tokio::io::AsyncWriteExt as _;
+        let mut encoder = async_compression::tokio::write::GzipEncoder::new(Vec::new());
+        encoder.write_all(b"hello secret").await.unwrap();
+        encoder.shutdown().await.unwrap();
+        let packed = full(Bytes::from(encoder.into_inner()));
+        assert_eq!(decoded(packed, b"GZIP").unwrap().collect().await.unwrap().to_bytes(), "hello secret");
+        assert!(decoded(empty(), b"zstd").is_none());
+        assert_eq!(decoded(full("x".into()), b"identity").unwrap().collect().await.unwrap().to_bytes(), "x");
+    }
+}

@@ -1,0 +1,204 @@
+//! One request that can be seen: checked, changed, sent, and its answer scrubbed.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Body};
+use crate::framing::Framing;
+use crate::inject::{self, Unfit};
+use crate::policy::{self, Code, Decision};
+use crate::record::Line;
+use crate::sandboxes::{Live, Sandbox};
+use crate::service::Egress;
+use crate::upstream::Upstream;
+use crate::{refusal, scrub, websocket};
+
+/// Where a request goes, and what holds on the way.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) egress: Arc<Egress>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) decision: Decision,
+    /// Whether TLS was opened, so that secrets may be put in and must be taken out.
+    pub(crate) is_opened: bool,
+    /// How the requests of the connection are framed.
+    pub(crate) framing: Arc<Framing>,
+    /// Ends what goes on by itself after an answer, such as a WebSocket.
+    pub(crate) ended: CancellationToken,
+}
+
+/// Headers that are between two machines and not between both ends.
+const HOP_BY_HOP: [HeaderName; 6] =
+    [header::CONNECTION, header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
+const OLD_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
+
+/// Passes a request on, and the answer back.
+pub(crate) async fn forward(way: Way, upstream: Arc<Upstream>, request: Request<Incoming>) -> Response<Body> {
+    let line = Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision);
+    let mut line = line.request(request.method().as_str(), request.uri().path());
+    match passed(&way, &upstream, request, &mut line).await {
+        Ok(response) => {
+            line.answered(response.status().as_u16());
+            response.map(|content| body::with_line(content, line))
+        }
+        Err((code, detail)) => {
+            line.failed(code);
+            let response = refusal::answer(&way.host, &Decision { is_allowed: false, code, ..way.decision.clone() }, &detail);
+            line.answered(response.status().as_u16());
+            response
+        }
+    }
+}
+
+async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, line: &mut Line) -> Result<Response<Body>, (Code, String)> {
+    let bad = |Unfit(why): Unfit| (Code::BadRequest, why.to_owned());
+    check(way, &request)?;
+    let is_head = request.method() == Method::HEAD;
+    let is_websocket = websocket::is_asked(&request);
+    let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, content) = request.into_parts();
+    let content = body::counted(content, line.sent());
+    let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    without_hops(&mut parts.headers);
+    let content = if way.is_opened {
+        let (content, used) = inject::into_request(&way.live.grants, &way.host, &mut parts, content).await.map_err(bad)?;
+        line.used(used);
+        if !way.live.grants.scrubs().is_empty() {
+            for name in ["accept-encoding", "grpc-accept-encoding"] {
+                parts.headers.insert(HeaderName::from_static(name), HeaderValue::from_static("identity"));
+            }
+        }
+        content
+    } else {
+        content
+    };
+    if is_websocket {
+        websocket::ask(&mut parts.headers);
+    }
+    if trailers && upstream.is_http2() {
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    target(way, upstream.is_http2(), &mut parts).map_err(bad)?;
+    let answered = upstream.send(Request::from_parts(parts, content)).await;
+    let mut response = answered.map_err(|failure| (Code::Unreachable, failure.0))?;
+    let scrubs = if way.is_opened { way.live.grants.scrubs() } else { Arc::default() };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(inside) = upgrade else { return Err((Code::Unreachable, "it changed the protocol without being asked".into())) };
+        let outside = hyper::upgrade::on(&mut response);
+        let (counts, ended) = ((line.sent(), line.received()), way.ended.clone());
+        let kept = Arc::clone(&scrubs);
+        tokio::spawn(async move {
+            let both = async {
+                let (inside, outside) = tokio::try_join!(inside, outside)?;
+                let _ = crate::relay::relay(TokioIo::new(inside), TokioIo::new(outside), counts.0, counts.1, Some(&kept)).await;
+                Ok::<_, hyper::Error>(())
+            };
+            tokio::select! {
+                _ = both => {}
+                () = ended.cancelled() => {}
+            }
+        });
+        let (mut parts, _) = response.into_parts();
+        body::in_headers(&scrubs, &mut parts.headers);
+        return Ok(Response::from_parts(parts, body::empty()));
+    }
+    let (mut parts, content) = response.into_parts();
+    let content = body::counted(content, line.received());
+    without_hops(&mut parts.headers);
+    let content = scrub::answer(&scrubs, &mut parts, content, is_head).map_err(|Unfit(why)| (Code::Unreachable, why.to_owned()))?;
+    Ok(Response::from_parts(parts, content))
+}
+
+/// Whether a request says one thing only about where it goes and how long it is.
+fn check(way: &Way, request: &Request<Incoming>) -> Result<(), (Code, String)> {
+    let bad = |why: &str| Err((Code::BadRequest, why.to_owned()));
+    let headers = request.headers();
+    if request.method() == Method::CONNECT {
+        return bad("CONNECT is for the proxy, not for a host");
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return bad("it has more than one Host header");
+    }
+    let is_double = way.framing.take() || headers.contains_key(header::CONTENT_LENGTH);
+    if is_double && headers.contains_key(header::TRANSFER_ENCODING) {
+        return bad("it has both Content-Length and Transfer-Encoding");
+    }
+    if headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+        return bad("it has more than one Content-Length");
+    }
+    let named = |text: &str| text.parse::<Authority>().ok();
+    let in_header = match host {
+        Some(host) => match host.to_str().ok().and_then(named) {
+            Some(authority) => Some(authority),
+            None => return bad("its Host header cannot be read"),
+        },
+        None => None,
+    };
+    let in_target = request.uri().authority().cloned();
+    if in_header.is_none() && in_target.is_none() {
+        return bad("it does not say for which host it is");
+    }
+    for authority in in_header.into_iter().chain(in_target) {
+        let is_it = policy::normal(authority.host()).is_some_and(|host| host == way.host);
+        let port = authority.port_u16().unwrap_or(if way.is_opened { 443 } else { 80 });
+        if !is_it || port != way.port || authority.as_str().contains('@') {
+            return Err((Code::NamesDiffer, format!("the request is for {authority}")));
+        }
+    }
+    Ok(())
+}
+
+fn without_hops(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    // A sender must not have these taken away by naming them.
+    for name in named.into_iter().filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION].contains(name)) {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in OLD_HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Writes where the request goes as its protocol wants it, from what was checked.
+fn target(way: &Way, is_http2: bool, parts: &mut http::request::Parts) -> Result<(), Unfit> {
+    const UNFIT: Unfit = Unfit("its target cannot be written");
+    let usual = if way.is_opened { 443 } else { 80 };
+    let bracketed = if way.host.contains(':') { format!("[{}]", way.host) } else { way.host.clone() };
+    let authority = if way.port == usual { bracketed } else { format!("{bracketed}:{}", way.port) };
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(match parts.uri.path_and_query() {
+        Some(target) => target.clone(),
+        None => http::uri::PathAndQuery::from_static("/"),
+    });
+    if is_http2 {
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(authority.parse().map_err(|_| UNFIT)?);
+        parts.headers.remove(header::HOST);
+        parts.version = Version::HTTP_2;
+    } else {
+        parts.headers.insert(header::HOST, authority.parse().map_err(|_| UNFIT)?);
+        parts.version = Version::HTTP_11;
+    }
+    parts.uri = Uri::from_parts(uri).map_err(|_| UNFIT)?;
+    Ok(())
+}

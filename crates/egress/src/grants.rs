@@ -1,0 +1,227 @@
+//! What a sandbox may use of its vaults: placeholders, and what they stand for.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use ostler_core::ids::{CredentialId, OrganizationId, WorkspaceId};
+use ostler_core::resources::hosts;
+use ostler_seal::open::{KeyRing, Secret};
+use ostler_seal::{Binding, Bound, Hosts, Places, Sealed};
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::replace::Table;
+
+/// A placeholder of a sandbox, and the closed secret behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedGrant {
+    /// What the sandbox sees.
+    pub placeholder: String,
+    /// The credential, which the seal must name.
+    pub credential: CredentialId,
+    /// The secret, in text form.
+    pub sealed: String,
+}
+
+/// Why a grant is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// The text is no sealed secret.
+    #[error("the sealed secret of {0} cannot be read")]
+    Unreadable(CredentialId),
+    /// It does not open.
+    #[error("the secret of {0} does not open: {1}")]
+    Closed(CredentialId, ostler_seal::open::OpenError),
+    /// It belongs to somebody else, or to something else.
+    #[error("the secret of {0} is sealed for another place")]
+    Elsewhere(CredentialId),
+}
+
+/// A placeholder and its secret.
+#[derive(Debug)]
+pub struct Grant {
+    /// What the sandbox sees.
+    pub(crate) placeholder: String,
+    /// What it stands for.
+    pub(crate) secret: Secret,
+    /// Whose.
+    pub(crate) credential: CredentialId,
+    pub(crate) hosts: Hosts,
+    pub(crate) places: Places,
+}
+
+/// Opens a grant, if it is sealed for this workspace and as a variable.
+pub fn opened(ring: &KeyRing, organization: &OrganizationId, workspace: &WorkspaceId, grant: SealedGrant) -> Result<Grant, GrantError> {
+    let SealedGrant { placeholder, credential, sealed } = grant;
+    let sealed: Sealed = sealed.parse().map_err(|_| GrantError::Unreadable(credential.clone()))?;
+    let (binding, secret) = ring.open(&sealed).map_err(|error| GrantError::Closed(credential.clone(), error))?;
+    let Binding { organization: of, workspace: inside, credential: named, bound, .. } = binding;
+    let Bound::EnvironmentVariable { hosts, places, .. } = bound else { return Err(GrantError::Elsewhere(credential)) };
+    if of != *organization || inside != *workspace || named != credential || placeholder.len() < limits::PLACEHOLDER_LEAST {
+        return Err(GrantError::Elsewhere(credential));
+    }
+    Ok(Grant { placeholder, secret, credential, hosts, places })
+}
+
+impl Grant {
+    /// Whether the secret may go to a host.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        match &self.hosts {
+            Hosts::Any => true,
+            Hosts::Only(allowed) => allowed.iter().any(|pattern| hosts::matches(pattern, host)),
+        }
+    }
+}
+
+/// The grants of a sandbox.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    grants: Vec<Grant>,
+    scrubs: Arc<Table>,
+}
+
+impl Grants {
+    pub(crate) fn new(grants: Vec<Grant>) -> Self {
+        let scrubs = Table::new(grants.iter().flat_map(forms));
+        Self { grants, scrubs: Arc::new(scrubs) }
+    }
+
+    /// Those that may be used at a host.
+    pub(crate) fn at<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Grant> + 'a {
+        self.grants.iter().filter(move |grant| grant.is_for(host))
+    }
+
+    /// What is taken out of answers: every secret of the sandbox, wherever it comes back from.
+    pub(crate) fn scrubs(&self) -> Arc<Table> {
+        Arc::clone(&self.scrubs)
+    }
+}
+
+/// The forms in which a secret comes back, and what stands there instead.
+fn forms(grant: &Grant) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let secret = grant.secret.expose();
+    let placeholder = grant.placeholder.as_bytes();
+    // What is shorter stands in every text by chance.
+    if secret.len() < limits::SCRUBBED_LEAST {
+        return Vec::new();
+    }
+    let mut forms = vec![(secret.to_vec(), placeholder.to_vec())];
+    if secret.len() < limits::SCRUBBED_ENCODED_LEAST {
+        return forms;
+    }
+    let redacted = |form: Vec<u8>| (form, b"[redacted]".to_vec());
+    forms.push(redacted(percent_encoded(secret)));
+    forms.push(redacted(json_escaped(secret)));
+    forms.extend([false, true].map(|upper| redacted(hex(secret, upper))));
+    forms.push(redacted(secret.iter().rev().copied().collect()));
+    // In a longer text it may begin at any of three places; the outer characters then hold neighbours as well.
+    for before in 0..3 {
+        let mut shifted = vec![0; before];
+        shifted.extend_from_slice(secret);
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let text = engine.encode(&shifted);
+            let first = [0, 2, 3][before];
+            let last = text.len() - usize::from(shifted.len() % 3 != 0);
+            forms.push(redacted(text.as_bytes()[first..last].to_vec()));
+        }
+    }
+    forms.push(redacted(STANDARD.encode(secret).into_bytes()));
+    // What encodes to itself is the plain form.
+    let plain = forms[0].0.clone();
+    let mut encoded = forms.split_off(1);
+    encoded.retain(|(form, _)| *form != plain);
+    forms.extend(encoded);
+    forms
+}
+
+pub(crate) fn percent_encoded(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out
+}
+
+fn json_escaped(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let quoted = serde_json::to_string(&*text).unwrap_or_default();
+    quoted.trim_matches('"').as_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8], upper: bool) -> Vec<u8> {
+    bytes.iter().flat_map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }.into_bytes()).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use ostler_core::ids::IdSource;
+
+    use super::*;
+
+    pub(crate) fn grant(placeholder: &str, secret: &str, hosts: &[&str], body: bool) -> Grant {
+        Grant {
+            placeholder: placeholder.into(),
+            secret: Secret::new(secret.into()),
+            credential: CredentialId::mint(&mut IdSource::new(1, 1)),
+            hosts: if hosts.is_empty() { Hosts::Any } else { Hosts::Only(hosts.iter().map(|host| (*host).to_owned()).collect()) },
+            places: Places { header: true, body },
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_in_its_forms() {
+        let secret = "s3cr3t/+value=&x";
+        let grants = Grants::new(vec![grant("ostler_placeholder", secret, &[], false)]);
+        let scrubbed = |text: &[u8]| grants.scrubs().whole(text);
+        assert_eq!(scrubbed(format!("a {secret} b").as_bytes()).unwrap(), b"a ostler_placeholder b");
+        for text in [
+            String::from_utf8(percent_encoded(secret.as_bytes())).unwrap(),
+            STANDARD.encode(secret),
+            STANDARD.encode(format!("user:{secret}")),
+            STANDARD.encode(format!("me:{secret}:more")),
+            URL_SAFE_NO_PAD.encode(format!("u:{secret}")),
+            String::from_utf8(hex(secret.as_bytes(), false)).unwrap(),
+            serde_json::to_string(&format!("<{secret}>")).unwrap(),
+        ] {
+            let found = scrubbed(text.as_bytes());
+            assert!(found.is_some_and(|found| found != text.as_bytes()), "{text}");
+        }
+        assert_eq!(scrubbed(b"nothing of it"), None);
+    }
+
+    #[test]
+    fn a_grant_opens_for_its_own_workspace_alone() {
+        let mut ids = IdSource::new(2, 2);
+        let (organization, workspace) = (OrganizationId::mint(&mut ids), WorkspaceId::mint(&mut ids));
+        let credential = CredentialId::mint(&mut ids);
+        let ring = KeyRing::new(ostler_seal::open::KeyPair::generate().unwrap(), Vec::new());
+        let places = Places { header: true, body: false };
+        let binding = Binding {
+            organization: organization.clone(),
+            workspace: workspace.clone(),
+            vault: ostler_core::ids::VaultId::mint(&mut ids),
+            credential: credential.clone(),
+            part: "secret_value".into(),
+            version: 1,
+            bound: Bound::EnvironmentVariable { name: "A".into(), hosts: Hosts::Only(vec!["a.com".into()]), places },
+        };
+        let sealed = |binding: &Binding| ostler_seal::seal(ring.public(), binding, b"hidden").unwrap().to_string();
+        let asked = |sealed: String| SealedGrant { placeholder: "ostler_0123456789".into(), credential: credential.clone(), sealed };
+        let grant = opened(&ring, &organization, &workspace, asked(sealed(&binding))).unwrap();
+        assert!(grant.is_for("a.com") && !grant.is_for("b.com"));
+        assert_eq!(grant.secret.expose(), b"hidden");
+        let other = WorkspaceId::mint(&mut ids);
+        assert_eq!(opened(&ring, &organization, &other, asked(sealed(&binding))).unwrap_err(), GrantError::Elsewhere(credential.clone()));
+        let bearer = Binding { bound: Bound::StaticBearer { url: "https://a.com".into() }, ..binding.clone() };
+        assert!(opened(&ring, &organization, &workspace, asked(sealed(&bearer))).is_err());
+        let named = Binding { credential: CredentialId::mint(&mut ids), ..binding };
+        assert!(opened(&ring, &organization, &workspace, asked(sealed(&named))).is_err());
+        assert!(opened(&ring, &organization, &workspace, asked("ostler1.x".into())).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! A connection whose TLS is opened: egress is the host towards the sandbox, and a client towards the host.
+
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::StartHandshake;
+
+use crate::authority::Protocols;
+use crate::forward::{self, Way};
+use crate::framing::Framed;
+use crate::hello::Hello;
+use crate::limits;
+use crate::policy::{Code, Decision};
+use crate::record::Line;
+use crate::refusal;
+use crate::service::Offers;
+use crate::upstream::Upstream;
+
+/// A stream of bytes.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Wire for T {}
+
+/// Opens a connection to a host, which has been dialled.
+pub(crate) async fn open(way: Way, hello: Hello, inside: impl Wire, outside: TcpStream, addresses: Vec<std::net::SocketAddr>) {
+    let offers = Offers { http2: hello.http2, http1: hello.http1 };
+    match Upstream::secure(&way.egress, &way.host, addresses, outside, offers).await {
+        Ok((upstream, protocols)) => serve(way, hello, inside, protocols, Ok(Arc::new(upstream))).await,
+        Err(failure) => refuse(way, hello, inside, Code::Unreachable, failure.0).await,
+    }
+}
+
+/// Tells whoever is at the other end of a connection why its requests are not passed on.
+pub(crate) async fn refuse(way: Way, hello: Hello, inside: impl Wire, code: Code, detail: String) {
+    let protocols = if hello.http1 { Protocols::Http1 } else { Protocols::Http2 };
+    serve(way, hello, inside, protocols, Err((code, detail))).await;
+}
+
+async fn serve(way: Way, hello: Hello, inside: impl Wire, protocols: Protocols, upstream: Result<Arc<Upstream>, (Code, String)>) {
+    let config = match way.egress.authority.server(&way.host, protocols) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(host = way.host, %error, "no certificate could be issued"),
+    };
+    let accepting = StartHandshake::from_parts(hello.accepted, inside).into_stream(config);
+    let stream = match timeout(limits::HEAD_TIMEOUT, accepting).await {
+        Ok(Ok(stream)) => stream,
+        // A program that does not trust the certificate of this installation says so by leaving.
+        Ok(Err(_)) | Err(_) => {
+            Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision).failed(Code::NotUnderstood);
+            return;
+        }
+    };
+    let (ended, framing) = (way.ended.clone(), Arc::clone(&way.framing));
+    let service = service_fn(move |request| {
+        let (way, upstream) = (way.clone(), upstream.clone());
+        async move {
+            Ok::<_, std::convert::Infallible>(match upstream {
+                Ok(upstream) => forward::forward(way, upstream, request).await,
+                Err((code, detail)) => {
+                    let decision = Decision { is_allowed: false, code, ..way.decision };
+                    let response = refusal::answer(&way.host, &decision, &detail);
+                    let line = Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &decision);
+                    line.request(request.method().as_str(), request.uri().path()).answered(response.status().as_u16());
+                    response
+                }
+            })
+        }
+    });
+    let io = TokioIo::new(Framed::new(stream, &framing));
+    let serving = async {
+        match protocols {
+            Protocols::Http1 => {
+                let mut builder = hyper::server::conn::http1::Builder::new();
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(limits::SILENCE)
+                    .max_buf_size(limits::HEAD_BYTES)
+                    .max_headers(limits::HEADERS);
+                builder.serve_connection(io, service).with_upgrades().await
+            }
+            Protocols::Http2 => {
+                let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX));
+                builder.max_concurrent_streams(limits::STREAMS);
+                builder.serve_connection(io, service).await
+            }
+        }
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = ended.cancelled() => {}
+    }
+}

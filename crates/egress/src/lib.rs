@@ -1,0 +1,41 @@
+//! Egress: the only way out of sandboxes, and the only process that can open a secret.
+//!
+//! A connection from a sandbox comes in over a listener that only this sandbox can reach, so who asks is known without a
+//! word. It says where it wants to go ([`proxy`] and [`transparent`]); the [`policy`] decides by name; the name is resolved once
+//! and every address checked ([`resolve`], [`address`]); then bytes are relayed, or, where a secret may have to be put in, TLS
+//! is opened with a certificate of this installation's [`authority`], requests are changed ([`inject`]) and answers scrubbed
+//! ([`scrub`]). Everything that was decided is recorded ([`record`]).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
+
+mod address;
+mod authority;
+mod body;
+mod dns;
+mod forward;
+mod framing;
+mod grants;
+mod hello;
+mod inject;
+mod intercept;
+pub mod limits;
+mod plain;
+pub mod policy;
+mod proxy;
+pub mod record;
+mod refusal;
+mod relay;
+mod replace;
+mod resolve;
+mod sandboxes;
+mod scrub;
+mod service;
+mod transparent;
+mod trust;
+mod upstream;
+mod websocket;
+
+pub use authority::{Authority, AuthorityError};
+pub use grants::{Grant, GrantError, SealedGrant, opened};
+pub use resolve::ResolveConfig;
+pub use sandboxes::{Doors, Terms};
+pub use service::{Egress, EgressConfig, StartError};

@@ -1,0 +1,74 @@
+//! Every named limit of egress.
+
+use std::time::Duration;
+
+/// Connections of one sandbox at once.
+pub const CONNECTIONS_PER_SANDBOX: usize = 1_024;
+/// Connections of all sandboxes at once.
+pub const CONNECTIONS: usize = 8_192;
+/// How long a connection may take until it says where it wants to go.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the way to a host may take, with TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a host may take to begin its answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a connection may be silent in both directions.
+pub const SILENCE: Duration = Duration::from_secs(900);
+/// Bytes of the head of a request or an answer.
+pub const HEAD_BYTES: usize = 64 << 10;
+/// Headers of a request or an answer.
+pub const HEADERS: usize = 128;
+/// Bytes of the first message of TLS.
+pub const HELLO_BYTES: usize = 16 << 10;
+/// Bytes of a body in which placeholders are replaced.
+pub const INJECTED_BODY_BYTES: usize = 8 << 20;
+/// Bytes that are moved at once.
+pub const COPY_BYTES: usize = 32 << 10;
+/// How long a grant holds without being renewed.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// How long an answer of a name server is kept at most.
+pub const NAME_KEPT: Duration = Duration::from_secs(30);
+/// How long a name server may take.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of a host that are tried.
+pub const ADDRESSES_TRIED: usize = 4;
+/// How long what the machine's own addresses are is believed.
+pub const OWN_ADDRESSES_KEPT: Duration = Duration::from_secs(30);
+/// Certificates that are kept.
+pub const CERTIFICATES: usize = 4_096;
+/// How long a certificate holds.
+pub const CERTIFICATE_DAYS: i64 = 30;
+/// How long the certificate of an installation holds.
+pub const AUTHORITY_DAYS: i64 = 3_650;
+/// Names that one sandbox may have addresses for; the oldest is forgotten first.
+pub const NAMES_PER_SANDBOX: usize = 8_192;
+/// Seconds that the address of a name may be kept inside.
+pub const NAME_TTL: u32 = 60;
+/// Bytes of a frame of the control channel.
+pub const FRAME_BYTES: usize = 8 << 20;
+/// Descriptors with one frame.
+pub const FRAME_DESCRIPTORS: usize = 8;
+/// Records of what happened that wait to be fetched; more are counted and dropped.
+pub const RECORDS: usize = 16_384;
+/// Bytes of a path that are recorded.
+pub const PATH_BYTES: usize = 2_048;
+/// Bytes of an answer that are shown when a credential is tried.
+pub const SHOWN_ANSWER: usize = 4 << 10;
+/// Bytes of the shortest placeholder.
+pub const PLACEHOLDER_LEAST: usize = 16;
+/// Bytes of the shortest secret that is taken out of answers.
+pub const SCRUBBED_LEAST: usize = 4;
+/// Bytes of the shortest secret whose encoded forms are.
+pub const SCRUBBED_ENCODED_LEAST: usize = 8;
+/// How long the end of an answer is held while it may be the beginning of a secret.
+pub const HELD: Duration = Duration::from_secs(1);
+/// Requests and connections of one sandbox that are passed on at once.
+pub const EXCHANGES_PER_SANDBOX: usize = 256;
+/// Requests of one HTTP/2 connection at once.
+pub const STREAMS: u32 = 128;
+/// Bytes of a question to the name server.
+pub const NAME_BYTES: usize = 4_096;
+/// How long is waited after a connection could not be taken.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often leases are looked at.
+pub const LEASE_WATCH: Duration = Duration::from_secs(5);

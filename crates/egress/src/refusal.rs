@@ -1,0 +1,43 @@
+//! What a sandbox is told when something is not done: which host, which rule, and what to do.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use serde_json::json;
+
+use crate::body::{self, Body};
+use crate::policy::{Code, Decision};
+
+/// The status of a refusal.
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::NoAddress | Code::Unreachable => StatusCode::BAD_GATEWAY,
+        Code::BadHost | Code::BadRequest | Code::NotUnderstood => StatusCode::BAD_REQUEST,
+        Code::NamesDiffer => StatusCode::MISDIRECTED_REQUEST,
+        Code::TooMuch => StatusCode::TOO_MANY_REQUESTS,
+        Code::Revoked => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::FORBIDDEN,
+    }
+}
+
+/// The answer to a request that is not passed on.
+pub(crate) fn answer(host: &str, decision: &Decision, detail: &str) -> Response<Body> {
+    let message = match detail {
+        "" => format!("Ostler egress: {host} was not reached ({}). Remedy: {}.", decision.rule, decision.code.remedy()),
+        detail => format!("Ostler egress: {host} was not reached ({}: {detail}). Remedy: {}.", decision.rule, decision.code.remedy()),
+    };
+    let error = json!({
+        "type": "egress_refused",
+        "code": decision.code,
+        "host": host,
+        "rule": decision.rule,
+        "remedy": decision.code.remedy(),
+        "message": message,
+    });
+    let text = format!("{}\n", json!({"error": error}));
+    let mut response = Response::new(body::full(Bytes::from(text)));
+    *response.status_mut() = status(decision.code);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    // Programs that show no body show this.
+    response.headers_mut().insert("x-ostler-egress", header::HeaderValue::from_static("refused"));
+    response
+}

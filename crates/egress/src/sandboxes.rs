@@ -1,0 +1,240 @@
+//! The sandboxes that may reach anything: who they are, what they may, and until when.
+
+use std::collections::HashMap;
+use std::net::{TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use ostler_core::ids::{OrganizationId, SessionId, WorkspaceId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::grants::{Grants, SealedGrant};
+use crate::policy::Policy;
+use crate::service::Egress;
+use crate::{dns, limits, proxy, transparent};
+
+/// What a sandbox may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// The tenant.
+    pub organization: OrganizationId,
+    /// The unit of isolation inside it.
+    pub workspace: WorkspaceId,
+    /// Where it may go.
+    pub policy: Policy,
+    /// What it may use.
+    pub grants: Vec<SealedGrant>,
+}
+
+/// The sockets of a sandbox on which it is listened to. They belong to its network and to nobody else's.
+#[derive(Debug)]
+pub struct Doors {
+    /// The proxy.
+    pub proxy: TcpListener,
+    /// Port 80 of every name.
+    pub http: TcpListener,
+    /// Port 443 of every name.
+    pub https: TcpListener,
+    /// The name server.
+    pub dns_udp: UdpSocket,
+    /// The same over TCP.
+    pub dns_tcp: TcpListener,
+}
+
+/// What holds for a sandbox now.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) terms: Terms,
+    pub(crate) policy: Policy,
+    pub(crate) grants: Arc<Grants>,
+    /// Cancelled when the policy is another one.
+    pub(crate) policy_ended: CancellationToken,
+    /// Cancelled when the policy or the grants are others.
+    pub(crate) grants_ended: CancellationToken,
+}
+
+impl Live {
+    /// Whether TLS with a host is opened.
+    pub(crate) fn opens(&self, host: &str) -> bool {
+        self.policy.inspect_all || self.grants.at(host).next().is_some()
+    }
+}
+
+/// A sandbox that is known.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) session: SessionId,
+    live: RwLock<Arc<Live>>,
+    /// Cancelled when nothing of it is passed on any more.
+    pub(crate) ended: CancellationToken,
+    lease: Mutex<Instant>,
+    connections: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
+}
+
+/// A place among what is passed on at once.
+pub(crate) type Permit = OwnedSemaphorePermit;
+
+impl Sandbox {
+    /// What holds now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A place for one exchange, if there is one.
+    pub(crate) fn exchange(&self) -> Option<Permit> {
+        Arc::clone(&self.exchanges).try_acquire_owned().ok()
+    }
+
+    fn is_over(&self) -> bool {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
+    }
+
+    fn renew(&self) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + limits::LEASE;
+    }
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub(crate) struct Sandboxes {
+    known: Mutex<HashMap<SessionId, Arc<Sandbox>>>,
+}
+
+impl Sandboxes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Sandbox>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a sandbox in, in the place of one of the same name, and listens to it.
+    pub(crate) fn register(
+        &self,
+        egress: &Arc<Egress>,
+        session: SessionId,
+        terms: Terms,
+        grants: Grants,
+        doors: Doors,
+    ) -> std::io::Result<()> {
+        let ended = CancellationToken::new();
+        let policy_ended = ended.child_token();
+        let live =
+            Live { policy: terms.policy.clone(), terms, grants: Arc::new(grants), grants_ended: policy_ended.child_token(), policy_ended };
+        let sandbox = Arc::new(Sandbox {
+            session: session.clone(),
+            live: RwLock::new(Arc::new(live)),
+            ended,
+            lease: Mutex::new(Instant::now() + limits::LEASE),
+            connections: Arc::new(Semaphore::new(limits::CONNECTIONS_PER_SANDBOX)),
+            exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
+        });
+        listen(egress, &sandbox, doors)?;
+        if let Some(former) = self.lock().insert(session, sandbox) {
+            former.ended.cancel();
+        }
+        Ok(())
+    }
+
+    /// Other terms; connections that the former ones allowed end. Whether the sandbox is known.
+    pub(crate) fn change(&self, session: &SessionId, terms: Terms, grants: Grants) -> bool {
+        let Some(sandbox) = self.lock().get(session).cloned() else { return false };
+        sandbox.renew();
+        let mut live = sandbox.live.write().unwrap_or_else(PoisonError::into_inner);
+        if live.terms == terms {
+            return true;
+        }
+        let is_same_policy = live.policy == terms.policy;
+        let policy_ended = if is_same_policy { live.policy_ended.clone() } else { sandbox.ended.child_token() };
+        let next =
+            Live { policy: terms.policy.clone(), terms, grants: Arc::new(grants), grants_ended: policy_ended.child_token(), policy_ended };
+        let former = std::mem::replace(&mut *live, Arc::new(next));
+        drop(live);
+        former.grants_ended.cancel();
+        if !is_same_policy {
+            former.policy_ended.cancel();
+        }
+        true
+    }
+
+    /// Keeps these for another while. Returns those that are not known.
+    pub(crate) fn renew(&self, sessions: &[SessionId]) -> Vec<SessionId> {
+        let known = self.lock();
+        let (mine, unknown): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| known.contains_key(*session));
+        mine.into_iter().filter_map(|session| known.get(session)).for_each(|sandbox| sandbox.renew());
+        unknown.into_iter().cloned().collect()
+    }
+
+    /// Lets one go; its connections end.
+    pub(crate) fn release(&self, session: &SessionId) {
+        if let Some(sandbox) = self.lock().remove(session) {
+            sandbox.ended.cancel();
+        }
+    }
+
+    /// Lets go of those whose lease is over.
+    pub(crate) fn expire(&self) {
+        let mut known = self.lock();
+        known.retain(|session, sandbox| {
+            let is_over = sandbox.is_over();
+            if is_over {
+                tracing::warn!(%session, "nobody renewed the lease of a sandbox; it reaches nothing any more");
+                sandbox.ended.cancel();
+            }
+            !is_over
+        });
+    }
+}
+
+/// What a door leads to.
+#[derive(Clone, Copy)]
+enum Door {
+    Proxy,
+    Names(u16),
+    NameServer,
+}
+
+fn listen(egress: &Arc<Egress>, sandbox: &Arc<Sandbox>, doors: Doors) -> std::io::Result<()> {
+    let Doors { proxy, http, https, dns_udp, dns_tcp } = doors;
+    for (listener, door) in [(proxy, Door::Proxy), (http, Door::Names(80)), (https, Door::Names(443)), (dns_tcp, Door::NameServer)] {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(attend(Arc::clone(egress), Arc::clone(sandbox), listener, door));
+    }
+    dns_udp.set_nonblocking(true)?;
+    tokio::spawn(dns::udp(Arc::clone(sandbox), tokio::net::UdpSocket::from_std(dns_udp)?));
+    Ok(())
+}
+
+async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net::TcpListener, door: Door) {
+    let ended = sandbox.ended.clone();
+    let accepting = async {
+        loop {
+            let Ok(permit) = Arc::clone(&sandbox.connections).acquire_owned().await else { return };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Without a descriptor to spare it would fail again at once.
+                    tracing::warn!(%error, "a connection of a sandbox could not be taken");
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let _ = stream.set_nodelay(true);
+            let (egress, sandbox) = (Arc::clone(&egress), Arc::clone(&sandbox));
+            tokio::spawn(async move {
+                match door {
+                    Door::Proxy => proxy::serve(egress, sandbox, stream).await,
+                    Door::Names(port) => transparent::serve(egress, sandbox, stream, port).await,
+                    Door::NameServer => dns::tcp(stream).await,
+                }
+                drop(permit);
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = ended.cancelled() => {}
+    }
+}

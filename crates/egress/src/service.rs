@@ -1,0 +1,165 @@
+//! All of egress in one process: what it knows, and what can be asked of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ostler_core::ids::SessionId;
+use ostler_seal::PublicKey;
+use ostler_seal::open::KeyRing;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use serde::{Deserialize, Serialize};
+
+use crate::authority::{Authority, AuthorityError, Protocols};
+use crate::grants::{self, Grants};
+use crate::record::{Record, Records};
+use crate::resolve::{ResolveConfig, Resolver};
+use crate::sandboxes::{Doors, Sandboxes, Terms};
+use crate::{limits, trust};
+
+/// How egress is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EgressConfig {
+    /// Names and addresses that the operator knows.
+    pub resolve: ResolveConfig,
+    /// Files with certificates of authorities that are trusted as well.
+    pub extra_ca: Vec<PathBuf>,
+}
+
+/// Why egress does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file with certificates.
+    #[error("the certificates in {0} cannot be read: {1}")]
+    Trust(String, String),
+    /// TLS as a client.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// The authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+/// The protocols that a host is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offers {
+    pub(crate) http2: bool,
+    pub(crate) http1: bool,
+}
+
+impl Offers {
+    pub(crate) const HTTP1: Self = Self { http2: false, http1: true };
+    pub(crate) const HTTP2: Self = Self { http2: true, http1: false };
+}
+
+/// Egress.
+#[derive(Debug)]
+pub struct Egress {
+    ring: KeyRing,
+    pub(crate) authority: Authority,
+    pub(crate) resolver: Resolver,
+    both: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    pub(crate) records: Arc<Records>,
+    sandboxes: Sandboxes,
+}
+
+impl Egress {
+    /// Starts it. Needs a runtime of tokio.
+    pub fn start(ring: KeyRing, config: &EgressConfig) -> Result<Arc<Self>, StartError> {
+        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = trust::client(&trust::roots(&config.extra_ca)?, &provider)?;
+        // A ticket would tell a host that two sandboxes are of one installation, and one tenant of another's visits.
+        tls.resumption = Resumption::disabled();
+        let with = |names: &[Protocols]| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = names.iter().map(|protocols| protocols.name().to_vec()).collect();
+            Arc::new(tls)
+        };
+        let egress = Arc::new(Self {
+            authority: Authority::of(ring.newest(), provider)?,
+            ring,
+            resolver: Resolver::new(&config.resolve),
+            both: with(&[Protocols::Http2, Protocols::Http1]),
+            http1: with(&[Protocols::Http1]),
+            http2: with(&[Protocols::Http2]),
+            records: Arc::default(),
+            sandboxes: Sandboxes::default(),
+        });
+        let watched = Arc::downgrade(&egress);
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(limits::LEASE_WATCH);
+            loop {
+                every.tick().await;
+                let Some(egress) = watched.upgrade() else { return };
+                egress.sandboxes.expire();
+            }
+        });
+        Ok(egress)
+    }
+
+    /// The key that secrets are closed for.
+    pub fn public_key(&self) -> &PublicKey {
+        self.ring.public()
+    }
+
+    /// The keys that open secrets.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// The certificate that sandboxes are to trust, in PEM.
+    pub fn certificate(&self) -> String {
+        self.authority.certificate()
+    }
+
+    pub(crate) fn tls(&self, offers: Offers) -> Arc<ClientConfig> {
+        Arc::clone(match offers {
+            Offers { http2: true, http1: true } => &self.both,
+            Offers { http2: true, http1: false } => &self.http2,
+            Offers { http2: false, .. } => &self.http1,
+        })
+    }
+
+    /// Listens to a sandbox from now on, for as long as its lease is renewed. Returns why grants are left out, if any are.
+    pub fn register(self: &Arc<Self>, session: SessionId, terms: Terms, doors: Doors) -> std::io::Result<Vec<String>> {
+        let (grants, unusable) = self.open(&terms);
+        self.sandboxes.register(self, session, terms, grants, doors)?;
+        Ok(unusable)
+    }
+
+    /// Changes what a sandbox may; what went on by the former terms ends. None: the sandbox is not known.
+    pub fn change(&self, session: &SessionId, terms: Terms) -> Option<Vec<String>> {
+        let (grants, unusable) = self.open(&terms);
+        self.sandboxes.change(session, terms, grants).then_some(unusable)
+    }
+
+    /// Renews leases; returns those that are not known.
+    pub fn renew(&self, sessions: &[SessionId]) -> Vec<SessionId> {
+        self.sandboxes.renew(sessions)
+    }
+
+    /// Lets a sandbox go.
+    pub fn release(&self, session: &SessionId) {
+        self.sandboxes.release(session);
+    }
+
+    /// Takes what was recorded, and how many records were lost.
+    pub fn take_records(&self, most: usize) -> (Vec<Record>, u64) {
+        self.records.take(most)
+    }
+
+    fn open(&self, terms: &Terms) -> (Grants, Vec<String>) {
+        let (mut grants, mut unusable) = (Vec::new(), Vec::new());
+        for grant in &terms.grants {
+            match grants::opened(&self.ring, &terms.organization, &terms.workspace, grant.clone()) {
+                Ok(grant) => grants.push(grant),
+                Err(error) => unusable.push(error.to_string()),
+            }
+        }
+        (Grants::new(grants), unusable)
+    }
+}

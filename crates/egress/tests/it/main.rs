@@ -1,0 +1,9 @@
+//! Egress against real servers on this machine: what reaches them, what comes back, what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod broker;
+mod connections;
+mod host;
+mod names;
+mod secrets;
+mod upgrades;
