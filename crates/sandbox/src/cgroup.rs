@@ -172,6 +172,14 @@ impl Groups {
         usage
     }
 
+    /// How many processes of a group were killed for memory.
+    pub(crate) fn killed_for_memory(&self, name: &str) -> u64 {
+        let counted = |parent: &Parent| {
+            ["memory.oom_control", "memory.events"].iter().find_map(|file| fs::read_to_string(parent.dir.join(name).join(file)).ok())
+        };
+        self.parents.iter().filter(|_| !name.is_empty()).filter_map(counted).map(|text| kills(&text)).max().unwrap_or(0)
+    }
+
     /// The kernel may need a moment after the last process is gone.
     fn remove_left(&mut self) {
         self.left.retain(|dir| matches!(fs::remove_dir(dir), Err(error) if error.kind() != io::ErrorKind::NotFound));

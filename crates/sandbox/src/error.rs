@@ -72,7 +72,10 @@ pub enum CallError {
     NeverReceived,
     /// Init is gone; whether or how far the call ran is unknown.
     #[error("the sandbox ended; whether the call ran is unknown")]
-    Lost,
+    Lost {
+        /// Why it ended, if that is known.
+        why: Option<&'static str>,
+    },
     /// Init is there and will not run the call.
     #[error("the sandbox refused the call: {0}")]
     Refused(String),

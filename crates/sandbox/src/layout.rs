@@ -14,6 +14,8 @@ pub(crate) const SECRET: &str = "secret";
 pub(crate) const SLOT: &str = "slot";
 /// Who init is on the host, for a spawner that did not start it.
 pub(crate) const INIT_RECORD: &str = "init.json";
+/// Why the last life ended, if that is known.
+pub(crate) const ENDED: &str = "ended.json";
 /// Settled results that are not acknowledged; not visible inside.
 pub(crate) const RESULTS: &str = "results";
 /// Archives on their way into or out of a sandbox; not visible inside.

@@ -172,3 +172,22 @@ pub const GREP_FILE_BYTES: u64 = 256 << 20;
 /// Bytes of a file tool's result on its way to init: the largest document in base64 and what is
 /// around it.
 pub const FILE_TOOL_RESULT: u64 = 40 << 20;
+
+/// The exit code of an init that has lived as long as it may.
+pub(crate) const TOO_OLD: i32 = 3;
+/// How long a server waits for word of why a sandbox ended.
+pub(crate) const ENDED_WORD: Duration = Duration::from_millis(500);
+/// How long is waited between two looks for it.
+pub(crate) const ENDED_LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes of the host's disk that sandboxes leave free, at most; a tenth of a smaller one.
+pub(crate) const DISK_KEPT_FREE: u64 = 1 << 30;
+/// So many times that is far enough from it to know nobody's growth.
+pub(crate) const DISK_NEAR: u64 = 16;
+/// What a sandbox must have grown by since the last look to be ended for it.
+pub(crate) const DISK_GROWTH: u64 = 1 << 20;
+/// Bytes that the quickest disk takes in a millisecond.
+pub(crate) const DISK_BYTES_PER_MS: u64 = 4 << 20;
+/// The shortest and the longest time between two looks.
+pub(crate) const DISK_LOOK_LEAST: Duration = Duration::from_millis(50);
+pub(crate) const DISK_LOOK_MOST: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Environments: what a sandbox offers.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::hosts;
@@ -54,10 +55,10 @@ pub struct EnvironmentUpdateParams {
     /// Who may use it.
     #[serde(default)]
     pub scope: Option<EnvironmentScope>,
-    /// Replaces isolation, limits and system of its sandboxes; null clears. An extension.
+    /// Merged by field into isolation, limits and system of its sandboxes; null clears a field, or all of it. An extension.
     #[serde(default, deserialize_with = "patch::object_or_null")]
     #[schema(value_type = Option<SandboxSettings>)]
-    pub sandbox: Option<Option<SandboxSettings>>,
+    pub sandbox: Option<Option<Map<String, Value>>>,
 }
 
 /// Who may use an environment.
@@ -248,9 +249,11 @@ impl EnvironmentBody {
         if let Some(scope) = params.scope {
             next.scope = scope;
         }
-        if let Some(sandbox) = params.sandbox {
-            next.sandbox = sandbox;
-        }
+        next.sandbox = match params.sandbox {
+            None => next.sandbox,
+            Some(None) => None,
+            Some(Some(patch)) => Some(next.sandbox.unwrap_or_default().patched(patch)?),
+        };
         next.check()?;
         Ok(next)
     }

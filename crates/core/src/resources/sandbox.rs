@@ -1,6 +1,7 @@
 //! What an environment asks of its sandboxes beyond the reference: isolation, limits, system. An extension.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::error::{Refusal, check_chars};
@@ -21,6 +22,7 @@ pub enum IsolationFloor {
 
 /// What is asked of the sandboxes of an environment. What is left out is as the server has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SandboxSettings {
     /// The least isolation; where it cannot be had, sessions fail and say why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +88,18 @@ impl SandboxSettings {
         ]
     }
 
+    /// The same with the fields of a patch; null clears one.
+    pub(super) fn patched(&self, patch: Map<String, Value>) -> Result<Self, Refusal> {
+        let refused = |error: serde_json::Error| Refusal::invalid(format!("sandbox: {error}"));
+        let mut fields = match serde_json::to_value(self).map_err(refused)? {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        fields.extend(patch);
+        fields.retain(|_, value| !value.is_null());
+        serde_json::from_value(Value::Object(fields)).map_err(refused)
+    }
+
     pub(super) fn check(&self) -> Result<(), Refusal> {
         for (name, said, least) in self.numbers() {
             if said.is_some_and(|said| said < least || said > u64::from(u32::MAX)) {
@@ -108,6 +122,16 @@ impl SandboxSettings {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_patch_changes_what_it_names() {
+        let patch = |text: &str| serde_json::from_str(text).unwrap();
+        let before = SandboxSettings { memory_mib: Some(100), disk_mib: Some(64), ..SandboxSettings::default() };
+        let after = before.patched(patch(r#"{"processes": 64, "disk_mib": null}"#)).unwrap();
+        assert_eq!(after, SandboxSettings { memory_mib: Some(100), processes: Some(64), ..SandboxSettings::default() });
+        assert!(before.patched(patch(r#"{"memory": 1}"#)).unwrap_err().message.contains("unknown field"));
+        assert!(before.patched(patch(r#"{"memory_mib": "much"}"#)).is_err());
+    }
+
     use super::*;
 
     #[test]

@@ -405,7 +405,11 @@ impl World {
     fn perform(&mut self, call: &Call, incarnation: &IncarnationId, fresh: bool, cancelled: bool, sent: bool) -> Result<Performed, Stop> {
         let lost = |fresh: bool| {
             let (call, incarnation) = (call.id.clone(), incarnation.clone());
-            Performed::Ended(if fresh { Input::CallNeverReceived { call, incarnation } } else { Input::CallLost { call, incarnation } })
+            Performed::Ended(if fresh {
+                Input::CallNeverReceived { call, incarnation }
+            } else {
+                Input::CallLost { call, incarnation, why: None }
+            })
         };
         let reruns = self.fault == Fault::RerunsLost;
         if !sent {

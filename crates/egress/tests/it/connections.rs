@@ -166,5 +166,6 @@ async fn who_is_let_go_reaches_nothing_and_open_connections_end() {
     broker.egress.release(&broker.session);
     assert_eq!(stream.read(&mut answer).await.unwrap_or(0), 0);
     assert!(client.get("https://api.test/").send().await.is_err());
-    assert_eq!(broker.egress.renew(std::slice::from_ref(&broker.session)), [broker.session.clone()]);
+    let gone = [broker.session.clone()];
+    assert_eq!(broker.egress.renew(&gone), gone);
 }

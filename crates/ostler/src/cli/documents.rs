@@ -68,7 +68,9 @@ pub(crate) enum EnvironmentsCommand {
         server: ServerArgs,
     },
     /// Create an environment from flags or from a file.
-    #[command(after_help = "Example: ostler environments create --name default")]
+    #[command(after_help = "Example: ostler environments create --name default\n\n\
+        With limits, from a file: echo '{\"sandbox\": {\"memory_mib\": 512, \"disk_mib\": 1024, \"isolation\": \"own_ids\"}}' > env.json\n  \
+        ostler environments create --name small --file env.json")]
     Create {
         #[command(flatten)]
         fields: Named,

@@ -61,6 +61,7 @@ fn show(asker: &Asker, answer: &str) -> anyhow::Result<u8> {
         ("name", field(&environment, "/name")),
         ("description", field(&environment, "/description")),
         ("type", field(&environment, "/config/type")),
+        ("sandbox", pairs(&environment, "/sandbox")),
         ("metadata", pairs(&environment, "/metadata")),
         ("created", time(&environment, "/created_at")),
         ("updated", time(&environment, "/updated_at")),

@@ -19,6 +19,7 @@ mod sandbox;
 mod secrets;
 mod settings;
 mod systemd;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ struct Observed {
     sandbox: sandbox::Tried,
     secrets: secrets::Secrets,
     systemd: systemd::Systemd,
+    /// `None`: the settings do not say where it is.
+    vault: Option<vault::Vault>,
 }
 
 /// The exit status after an interrupt.
@@ -129,6 +132,7 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
         sandbox,
         secrets,
         systemd: systemd::look(),
+        vault: found.as_ref().map(vault::look),
     }))
 }
 
@@ -172,6 +176,7 @@ impl Observed {
         findings.extend(self.providers.judge());
         findings.extend(self.sandbox.judge());
         findings.extend(self.secrets.judge());
+        findings.extend(self.vault.as_ref().map(vault::Vault::judge));
         findings
     }
 }

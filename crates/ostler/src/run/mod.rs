@@ -64,7 +64,13 @@ async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> 
     if let Ok((_, session)) = &outcome {
         sandboxes.stop(session).await.context("ending the sandbox")?;
         node::end_idle_spawner(&sandboxes).await;
-        render.note(&format!("files: {}", settings.data_dir.join("sandboxes").join(session.as_str()).join("workspace").display()));
+        let files = settings.data_dir.join("sandboxes").join(session.as_str()).join("workspace");
+        render.note(&if files.exists() {
+            format!("files: {}", files.display())
+        } else {
+            // On a disk of the session's own, which only a server mounts.
+            format!("files: start `ostler serve`, then `ostler sandboxes export {session} files.tar`")
+        });
     }
     outcome.map(|(code, _)| code)
 }

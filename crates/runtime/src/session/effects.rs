@@ -159,7 +159,7 @@ pub(crate) struct Dispatch {
 /// Gives a call to the sandbox, or waits for it there, and brings its result.
 pub(crate) fn run_call(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: Dispatch, results: Results) {
     let (deps, session, link) = (Arc::clone(deps), session.clone(), link.clone());
-    let died = Input::CallLost { call: dispatch.call.id.clone(), incarnation: dispatch.incarnation.clone() };
+    let died = Input::CallLost { call: dispatch.call.id.clone(), incarnation: dispatch.incarnation.clone(), why: None };
     supervised(results, died, async move { perform(&deps, &session, &link, dispatch).await });
 }
 
@@ -167,7 +167,7 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
     let Dispatch { call, incarnation, fresh, cancel } = dispatch;
     let lost = |fresh: bool| {
         let (call, incarnation) = (call.id.clone(), incarnation.clone());
-        if fresh { Input::CallNeverReceived { call, incarnation } } else { Input::CallLost { call, incarnation } }
+        if fresh { Input::CallNeverReceived { call, incarnation } } else { Input::CallLost { call, incarnation, why: None } }
     };
     let alive = match reach(deps, session, link, &incarnation).await {
         Ok(alive) => alive,
@@ -198,9 +198,9 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
             forget(link, &incarnation).await;
             lost(fresh)
         }
-        Some(Err(CallError::Lost)) => {
+        Some(Err(CallError::Lost { why })) => {
             forget(link, &incarnation).await;
-            lost(false)
+            Input::CallLost { call: call.id.clone(), incarnation: incarnation.clone(), why: why.map(str::to_owned) }
         }
         None => {
             tracing::warn!(%session, call = %call.id, "a call does not end in its time and its sandbox is ended");

@@ -10,6 +10,8 @@
   }
   __ostler_place() { builtin :; }
   __ostler_set=
+  # When memory runs out, what runs here is ended and not init, with which the sandbox would be gone.
+  { builtin echo 900 >/proc/self/oom_score_adj; } 2>/dev/null
   # Until here there need be no command. Nobody will ever say that there is one once 62 is closed.
   builtin read -r -t 1000000 -u 62 __ostler_command || builtin exit
   if [[ -f /run/ostler/state ]]; then

@@ -165,7 +165,9 @@ impl Shell {
         let command = File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
         let pid = match sys::fork(alone)? {
             Side::Child => {
-                exec(&command, &waits, &writes);
+                let error = exec(&command, &waits, &writes);
+                // It goes where the output of the command would.
+                let _ = writeln!(io::stderr(), "The sandbox cannot run /bin/bash: {error}. Its image must have one.");
                 const NOT_EXECUTABLE: i32 = 126;
                 sys::exit_now(NOT_EXECUTABLE)
             }

@@ -143,7 +143,7 @@ impl Init {
             }
             self.calls.tend();
             if self.end.is_some_and(|end| end <= Instant::now()) {
-                return 0;
+                return limits::TOO_OLD;
             }
             for call in self.calls.take_settled() {
                 self.peers.values_mut().for_each(|server| server.owe(&call));

@@ -73,8 +73,8 @@ impl Connection {
             let _ = self.commands.send(message).await;
         }
         match result.wait_for(Option::is_some).await {
-            Ok(settled) => settled.clone().unwrap_or(Err(CallError::Lost)),
-            Err(_) => Err(CallError::Lost),
+            Ok(settled) => settled.clone().unwrap_or(Err(CallError::Lost { why: None })),
+            Err(_) => Err(CallError::Lost { why: None }),
         }
     }
 
@@ -129,7 +129,7 @@ impl Calls {
             return (waited.result.subscribe(), false);
         }
         if state.ended {
-            let verdict = if state.known.contains(call) { CallError::Lost } else { CallError::NeverReceived };
+            let verdict = if state.known.contains(call) { CallError::Lost { why: None } } else { CallError::NeverReceived };
             return (watch::channel(Some(Err(verdict))).1, false);
         }
         let (result, receiver) = watch::channel(None);
@@ -247,8 +247,8 @@ mod tests {
         let (seen_result, _) = calls.wait_for(&seen, &message);
         let (unseen_result, _) = calls.wait_for(&unseen, &message);
         calls.received(&seen);
-        calls.end(|_, received| if received { Err(CallError::Lost) } else { Err(CallError::NeverReceived) });
-        assert_eq!(*seen_result.borrow(), Some(Err(CallError::Lost)));
+        calls.end(|_, received| if received { Err(CallError::Lost { why: None }) } else { Err(CallError::NeverReceived) });
+        assert_eq!(*seen_result.borrow(), Some(Err(CallError::Lost { why: None })));
         assert_eq!(*unseen_result.borrow(), Some(Err(CallError::NeverReceived)));
         let (later, _) = cancel("sevt_3");
         assert_eq!(*calls.wait_for(&later, &message).0.borrow(), Some(Err(CallError::NeverReceived)));
@@ -333,7 +333,7 @@ mod tests {
             results = results => results,
             () = script => unreachable!(),
         };
-        assert_eq!((accepted, noted), (Err(CallError::Lost), Err(CallError::Lost)));
+        assert_eq!((accepted, noted), (Err(CallError::Lost { why: None }), Err(CallError::Lost { why: None })));
         assert!(matches!(unheard, Err(CallError::Refused(_))), "{unheard:?}");
         assert!((limits::FRUITLESS_CONNECTIONS..2 * limits::FRUITLESS_CONNECTIONS).contains(&connections), "{connections}");
         assert!(started.elapsed() >= limits::RECONNECT_DELAY * (limits::FRUITLESS_CONNECTIONS - 1));
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_init_noted_is_lost_with_it_and_one_that_it_did_not_was_never_received() {
-        for (noted, verdict) in [(true, CallError::Lost), (false, CallError::NeverReceived)] {
+        for (noted, verdict) in [(true, CallError::Lost { why: None }), (false, CallError::NeverReceived)] {
             let init = Scripted::new();
             let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
             let connection = connection.unwrap();

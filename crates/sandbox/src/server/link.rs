@@ -17,6 +17,7 @@ use super::wire::{self, Incoming};
 use crate::error::{AttachError, CallError, SandboxError};
 use crate::protocol::init::{FromInit, KnownCall, ToInit};
 use crate::protocol::{self, OLDEST, VERSION};
+use crate::spawner::ending::{self, Why};
 use crate::{layout, limits};
 
 const PEER: &str = "init of a sandbox";
@@ -99,10 +100,13 @@ pub(super) async fn keep(address: Address, calls: Arc<Calls>, mut opened: Opened
         tokio::time::sleep(limits::RECONNECT_DELAY).await;
         opened = match reopen(&address).await {
             Ok(opened) => opened,
-            Err(AttachError::Gone) => return calls.end(|call, received| fate(&address, call, received)),
+            Err(AttachError::Gone) => {
+                let why = word(&address).await;
+                return calls.end(|call, received| because(fate(&address, call, received), why));
+            }
             Err(AttachError::Other(error)) => {
                 tracing::warn!(incarnation = %address.incarnation, %error, "a sandbox cannot be reached any more");
-                return calls.end(|_, _| Err(CallError::Lost));
+                return calls.end(|_, _| Err(CallError::Lost { why: None }));
             }
         };
     }
@@ -146,6 +150,22 @@ async fn tell(writer: &mut OwnedWriteHalf, repeated: Vec<ToInit>, commands: &mut
     Ok(())
 }
 
+/// Why a life ended, once who reaps it has had time to say so.
+async fn word(address: &Address) -> Option<&'static str> {
+    let end = Instant::now() + limits::ENDED_WORD;
+    while address.dir.join(layout::INIT_RECORD).exists() && Instant::now() < end {
+        tokio::time::sleep(limits::ENDED_LOOK).await;
+    }
+    ending::read(&address.dir, &address.incarnation).map(Why::told)
+}
+
+fn because(fate: Result<CallOutcome, CallError>, why: Option<&'static str>) -> Result<CallOutcome, CallError> {
+    match fate {
+        Err(CallError::Lost { .. }) => Err(CallError::Lost { why }),
+        known => known,
+    }
+}
+
 /// What became of a call, by its `fate`, when its life goes on but breaks every connection.
 fn unwilling(fate: Result<CallOutcome, CallError>) -> Result<CallOutcome, CallError> {
     match fate {
@@ -166,7 +186,7 @@ fn fate(address: &Address, call: &EventId, received: bool) -> Result<CallOutcome
     // Absence proves something only while the directory still tells of this life.
     let missing = kept.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let of_this_life = || std::fs::read_to_string(results.join(layout::LIFE)).is_ok_and(|life| life == address.incarnation.as_str());
-    if missing && !received && of_this_life() { Err(CallError::NeverReceived) } else { Err(CallError::Lost) }
+    if missing && !received && of_this_life() { Err(CallError::NeverReceived) } else { Err(CallError::Lost { why: None }) }
 }
 
 /// Reads a file that init wrote, and nothing else that may be in its place.
@@ -193,12 +213,12 @@ mod tests {
         std::fs::create_dir(&results).unwrap();
         let address = Address { dir: dir.path().into(), incarnation: "inc_1".parse().unwrap(), epoch: 1 };
         let call: EventId = "sevt_1".parse().unwrap();
-        assert_eq!(fate(&address, &call, false), Err(CallError::Lost));
+        assert_eq!(fate(&address, &call, false), Err(CallError::Lost { why: None }));
         std::fs::write(results.join(layout::LIFE), "inc_1").unwrap();
         assert_eq!(fate(&address, &call, false), Err(CallError::NeverReceived));
-        assert_eq!(fate(&address, &call, true), Err(CallError::Lost));
+        assert_eq!(fate(&address, &call, true), Err(CallError::Lost { why: None }));
         std::fs::write(results.join(call.as_str()), "").unwrap();
-        assert_eq!(fate(&address, &call, false), Err(CallError::Lost));
+        assert_eq!(fate(&address, &call, false), Err(CallError::Lost { why: None }));
         let outcome = CallOutcome::text("done", false, ostler_core::call::CallEnd::Finished);
         std::fs::write(results.join(call.as_str()), serde_json::to_vec(&outcome).unwrap()).unwrap();
         assert_eq!(fate(&address, &call, true), Ok(outcome));

@@ -44,7 +44,10 @@ impl Sandboxes {
         let parts = SHARED.iter().map(|shared| shared.name).filter(|name| !NOT_KEPT.contains(name)).map(str::to_owned).collect();
         let call = call_id()?;
         let archive = Passing(self.transfers(id).join(call.as_str()));
-        self.transfer(connection, &call, &Transfer::Pack { parts, max_bytes }).await?;
+        let moved = self.transfer(connection, &call, &Transfer::Pack { parts, max_bytes }).await?;
+        if moved.skipped > 0 {
+            tracing::warn!(session = %id, count = moved.skipped, "what is no file, or cannot be read inside, was left out of an archive");
+        }
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&archive.0);
         let opened = opened.and_then(|file| if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) });
         opened.map_err(failed("taking a snapshot"))

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::birth::Born;
+use super::ending::{self, Why};
 use super::record;
 use crate::spec::SandboxSpec;
 use crate::sys;
@@ -42,6 +43,8 @@ pub(super) struct Sandbox {
     pub(super) mourners: Vec<u64>,
     /// What follows it.
     pub(super) next: Option<Wish>,
+    /// Why it was killed, if it is told.
+    why: Option<Why>,
 }
 
 impl Sandbox {
@@ -58,6 +61,7 @@ impl Sandbox {
             needed: Instant::now(),
             mourners: Vec::new(),
             next: None,
+            why: None,
         }
     }
 
@@ -67,14 +71,22 @@ impl Sandbox {
         let _ = sys::kill_pidfd(&self.pidfd);
     }
 
+    pub(super) fn kill_because(&mut self, why: Why) {
+        self.why = Some(why);
+        self.kill();
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// To be called once its descriptor says that it is dead: then its namespace is empty.
-    pub(super) fn bury(&self, directory: &Path) {
-        if self.is_child {
-            let _ = nix::sys::wait::waitpid(self.pid, None);
+    /// To be called once its descriptor says that it is dead: then its namespace is empty. `killed`: processes of it that were
+    /// killed for memory.
+    pub(super) fn bury(&self, directory: &Path, killed: u64) {
+        let status = if self.is_child { nix::sys::wait::waitpid(self.pid, None).ok() } else { None };
+        let found = || status.filter(|_| !self.is_dying).and_then(|status| Why::of(&status, killed));
+        if let Some(why) = self.why.or_else(found) {
+            ending::write(directory, &self.incarnation, why);
         }
         record::remove(directory);
     }
@@ -101,6 +113,7 @@ pub(super) fn survivors(dir: &Path) -> std::io::Result<BTreeMap<SessionId, Sandb
                 needed,
                 mourners: Vec::new(),
                 next: None,
+                why: None,
             };
             survivors.insert(id, sandbox);
         }

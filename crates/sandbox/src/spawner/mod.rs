@@ -3,6 +3,8 @@
 
 mod birth;
 mod directory;
+mod disk_guard;
+pub(crate) mod ending;
 mod life;
 mod population;
 mod record;

@@ -8,6 +8,8 @@ use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::birth::{self, Birth, Born};
 use super::directory::Slots;
+use super::disk_guard::DiskGuard;
+use super::ending::Why;
 use super::life::{self, Sandbox, Wish};
 use super::{Launch, directory, log, refused};
 use crate::cgroup::{Groups, Usage};
@@ -58,6 +60,7 @@ pub(super) struct Population {
     /// When something was last started for a session.
     busy: Instant,
     ending: bool,
+    disk_guard: DiskGuard,
 }
 
 /// What the loop waits for.
@@ -84,6 +87,7 @@ impl Population {
             barren: None,
             busy: Instant::now(),
             ending: false,
+            disk_guard: DiskGuard::new(),
         };
         population.sweep();
         Ok(population)
@@ -113,7 +117,8 @@ impl Population {
             let is_empty = self.sandboxes.is_empty() && self.births.is_empty();
             oldest.or(is_empty.then_some(wanted.at)).map(|since| since + wanted.orphan_ttl)
         });
-        births.chain(spare).chain(orphan).min()
+        let disk = (!self.sandboxes.is_empty()).then_some(self.disk_guard.next);
+        births.chain(spare).chain(orphan).chain(disk).min()
     }
 
     fn lacks_spares(&self) -> bool {
@@ -285,7 +290,7 @@ impl Population {
     /// One has died.
     pub(super) fn bury(&mut self, id: &SessionId) -> Answers {
         let Some(sandbox) = self.sandboxes.remove(id) else { return Vec::new() };
-        sandbox.bury(&self.launch.dir.join(id.as_str()));
+        sandbox.bury(&self.launch.dir.join(id.as_str()), self.groups.killed_for_memory(&sandbox.group));
         self.groups.remove(&sandbox.group);
         let killed = Answer::Killed { sandbox_id: id.clone(), was_alive: true };
         let mut answers: Answers = sandbox.mourners.into_iter().map(|peer| (peer, killed.clone())).collect();
@@ -308,6 +313,13 @@ impl Population {
             }
             // A server that was there is gone for good.
             self.ending |= at + orphan_ttl <= now && self.sandboxes.is_empty() && self.births.is_empty();
+        }
+        let living = self.sandboxes.iter().filter(|(_, sandbox)| !sandbox.is_dying).map(|(id, _)| id);
+        if let Some(id) = self.disk_guard.look(&self.launch.dir, living)
+            && let Some(sandbox) = self.sandboxes.get_mut(&id)
+        {
+            log(&format!("{id} is ended: the disk is nearly full, and it was writing most"));
+            sandbox.kill_because(Why::Disk);
         }
         if self.lacks_spares() && self.births.is_empty() && self.busy + limits::SPARE_AFTER <= now {
             self.start_spare();

@@ -80,6 +80,10 @@ pub(super) fn unpack(archive: &File) -> io::Result<Moved> {
     if std::fs::symlink_metadata(etc).is_ok_and(|meta| !meta.is_dir()) {
         return Err(io::Error::other("the image's /etc is no directory"));
     }
+    let has = |path: &str| std::fs::symlink_metadata(Path::new(layout::WORKSPACE).join(path)).is_ok();
+    if !["bin/bash", "usr/bin/bash"].into_iter().any(has) {
+        return Err(io::Error::other("the image has no /bin/bash, which runs commands; add it to the image"));
+    }
     Ok(moved)
 }
 

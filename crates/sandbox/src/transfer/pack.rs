@@ -25,7 +25,15 @@ pub(super) fn pack(archive: &File, parts: &[String], max_bytes: u64) -> io::Resu
         let root = Path::new("/").join(shared.target);
         let mut open = vec![PathBuf::new()];
         while let Some(directory) = open.pop() {
-            for entry in std::fs::read_dir(root.join(&directory))? {
+            let listed = match std::fs::read_dir(root.join(&directory)) {
+                // The workload may have closed a directory of its own.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != Path::new("") => {
+                    moved.skipped += 1;
+                    continue;
+                }
+                listed => listed?,
+            };
+            for entry in listed {
                 let entry = entry?;
                 let inner = directory.join(entry.file_name());
                 let name = Path::new(part).join(&inner);

@@ -38,7 +38,12 @@ pub(crate) fn config(dir: &Path, epoch: u64) -> SandboxesConfig {
 
 impl Home {
     pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::inside(&std::env::temp_dir()).await
+    }
+
+    /// On the file system of a directory.
+    pub(crate) async fn inside(place: &Path) -> Self {
+        let dir = tempfile::tempdir_in(place).unwrap();
         // Longer than the address of a socket may be.
         let sandboxes = Sandboxes::start(config(&dir.path().join("d".repeat(120)), 1)).await.unwrap();
         Self { dir, sandboxes }

@@ -170,7 +170,9 @@ async fn archives_that_are_no_images_leave_nothing() {
     assert!(home.sandboxes.import_image("noise", file(&[7; 3_000])).await.is_err());
     assert!(home.sandboxes.import_image("../x", file(b"")).await.unwrap_err().to_string().contains("no name"));
     // What docker save writes, and a plain file system.
-    let inner = Layer::new().file("usr/x", 0o644, b"x").bytes();
+    let without = home.sandboxes.import_image("without", file(&Layer::new().file("usr/x", 0o644, b"x").bytes())).await;
+    assert!(without.unwrap_err().to_string().contains("no /bin/bash"));
+    let inner = Layer::new().file("usr/bin/bash", 0o755, b"x").bytes();
     let saved = Layer::new().file("l/layer.tar", 0o644, &inner).file("manifest.json", 0o644, br#"[{"Layers": ["l/layer.tar"]}]"#);
     assert_eq!(home.sandboxes.import_image("saved", file(&saved.bytes())).await.unwrap().bytes, 1);
     assert_eq!(home.sandboxes.import_image("plain", file(&inner)).await.unwrap().bytes, 1);

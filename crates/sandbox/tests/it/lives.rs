@@ -57,7 +57,7 @@ async fn calls_of_an_ended_life_are_lost_or_were_never_received() {
     });
     sh(&inside, "until [ -s up ]; do :; done").await;
     home.sandboxes.stop(&id).await.unwrap();
-    assert_eq!(running.await.unwrap(), Err(CallError::Lost));
+    assert_eq!(running.await.unwrap(), Err(CallError::Lost { why: None }));
     assert_eq!(inside.run(&bash("true")).await, Err(CallError::NeverReceived));
     home.end().await;
 }

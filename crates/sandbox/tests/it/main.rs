@@ -4,6 +4,7 @@
 mod bombs;
 mod calls;
 mod confinement;
+mod endings;
 mod goldens;
 mod home;
 mod images;

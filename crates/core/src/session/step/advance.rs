@@ -117,7 +117,7 @@ impl Stepper<'_> {
             .map(|call| call.id.clone())
             .collect();
         for call in dispatched {
-            self.settle(call, false, outcome_unknown());
+            self.settle(call, false, outcome_unknown(None));
         }
         self.settle_open(|_| true, why);
         if !self.state.queue.is_empty() {

@@ -104,6 +104,8 @@ pub enum Input {
         call: EventId,
         /// The sandbox's life.
         incarnation: IncarnationId,
+        /// Why the sandbox ended, if that is known.
+        why: Option<String>,
     },
 }
 
@@ -194,7 +196,7 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::SandboxFailed { message } => stepper.sandbox_failed(&message),
         Input::CallFinished { call, outcome } => stepper.call_finished(&call, outcome),
         Input::CallNeverReceived { call, incarnation } => stepper.call_never_received(&call, incarnation),
-        Input::CallLost { call, incarnation } => stepper.call_lost(&call, incarnation),
+        Input::CallLost { call, incarnation, why } => stepper.call_lost(&call, incarnation, why.as_deref()),
     }
     let effects = if recovered { effect::outstanding(&stepper.state) } else { effect::newly(state, &stepper.state) };
     Ok(Step { records: stepper.records, state: stepper.state, effects, echo: stepper.echo })

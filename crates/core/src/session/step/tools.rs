@@ -10,8 +10,11 @@ use crate::session::record::RecordBody;
 use crate::session::state::Phase;
 
 /// What is told of a call whose sandbox ended while it may have run.
-pub(super) fn outcome_unknown() -> CallOutcome {
-    let text = "Outcome unknown: the sandbox ended while this call ran. It may have run fully, in part, or not at all; check before repeating it. Files in /workspace are kept, processes and files in /tmp are gone.";
+pub(super) fn outcome_unknown(why: Option<&str>) -> CallOutcome {
+    let because = why.map(|why| format!(", because {why}")).unwrap_or_default();
+    let text = format!(
+        "Outcome unknown: the sandbox ended while this call ran{because}. It may have run fully, in part, or not at all; check before repeating it. Files in /workspace are kept, processes and files in /tmp are gone."
+    );
     CallOutcome::text(text, true, CallEnd::OutcomeUnknown)
 }
 
@@ -67,7 +70,7 @@ impl Stepper<'_> {
         self.advance();
     }
 
-    pub(super) fn call_lost(&mut self, id: &EventId, incarnation: IncarnationId) {
+    pub(super) fn call_lost(&mut self, id: &EventId, incarnation: IncarnationId, why: Option<&str>) {
         if !self.runs_in(id, &incarnation) {
             return;
         }
@@ -76,7 +79,7 @@ impl Stepper<'_> {
         if repeatable && self.state.interrupts.is_empty() {
             self.emit(RecordBody::CallRetried { call: id.clone() });
         } else {
-            self.settle(id.clone(), false, outcome_unknown());
+            self.settle(id.clone(), false, outcome_unknown(why));
         }
         self.advance();
     }

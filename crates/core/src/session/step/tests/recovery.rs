@@ -64,7 +64,7 @@ fn what_comes_too_late_or_from_elsewhere_changes_nothing() {
             Input::SandboxFailed { message: "late".into() },
             Input::CallFinished { call: call.clone(), outcome: CallOutcome::text("late", false, CallEnd::Finished) },
             Input::CallNeverReceived { call: other_life.clone(), incarnation: incarnation.clone() },
-            Input::CallLost { call: other_life.clone(), incarnation: incarnation.clone() },
+            Input::CallLost { call: other_life.clone(), incarnation: incarnation.clone(), why: None },
         ] {
             let (before, count) = (story.state.clone(), story.records.len());
             story.happens(input);

@@ -201,7 +201,7 @@ impl Story {
 
     pub(super) fn loses(&mut self, n: usize) -> &mut Self {
         let (call, incarnation) = (self.call(n), self.state.calls[n].incarnation.clone().unwrap());
-        self.happens(Input::CallLost { call, incarnation })
+        self.happens(Input::CallLost { call, incarnation, why: None })
     }
 
     pub(super) fn never_received(&mut self, n: usize) -> &mut Self {
