@@ -72,9 +72,13 @@ def server(model_url, work):
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(START_SECONDS)
-        for pid in spawner_of(data):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            for pid in spawner_of(data):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
+            end = time.monotonic() + START_SECONDS
+            while any(True for _ in spawner_of(data)) and time.monotonic() < end:
+                time.sleep(0.05)
 
 
 def call(url, method, path, body=None, **more):

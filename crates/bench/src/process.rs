@@ -66,6 +66,15 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
 /// Kills what a server left behind in a data directory: its spawner, which has files in it open, and the inits of
 /// its sandboxes, which are on record there.
 pub(crate) fn kill_leftovers(data_dir: &Path) {
+    // A spawner that is asked takes everything with it.
+    const LOOKS: usize = 100;
+    holders(data_dir).into_iter().for_each(|pid| signal(pid, Signal::SIGTERM));
+    for _ in 0..LOOKS {
+        if holders(data_dir).is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     for pid in holders(data_dir).into_iter().chain(inits(data_dir)) {
         signal(pid, Signal::SIGKILL);
     }

@@ -32,6 +32,10 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const IMAGE_FILES: &str = "rootfs";
 /// What is known of an image, in its directory.
 pub(crate) const IMAGE_RECORD: &str = "image.json";
+/// The certificates that sandboxes with doors trust.
+pub(crate) const TRUST: &str = "trust.pem";
+/// The same inside, relative to the root.
+pub(crate) const TRUST_INSIDE: &str = "etc/ostler-trust.pem";
 /// Before the size of an empty file system that is copied for each new sandbox.
 pub(crate) const TEMPLATE: &str = "empty-";
 /// Before the names of sandboxes that have no session yet.
@@ -78,5 +82,9 @@ pub(crate) const SHELL_SCRATCH: &str = "run/ostler-shell";
 pub(crate) const SHELL_STATUS: &str = "/run/ostler-shell/status";
 /// The state that a shell leaves, inside; before the shell's pid.
 pub(crate) const SHELL_LEFT: &str = "/run/ostler-shell/state";
+/// Where the proxy listens, inside.
+pub(crate) const PROXY_PORT: u16 = 3_128;
+/// Where the name server listens, inside.
+pub(crate) const DNS_PORT: u16 = 53;
 /// The user that everything runs as, inside.
 pub(crate) const AGENT_ID: u32 = 1_000;

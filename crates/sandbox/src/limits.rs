@@ -191,3 +191,8 @@ pub(crate) const DISK_BYTES_PER_MS: u64 = 4 << 20;
 /// The shortest and the longest time between two looks.
 pub(crate) const DISK_LOOK_LEAST: Duration = Duration::from_millis(50);
 pub(crate) const DISK_LOOK_MOST: Duration = Duration::from_secs(5);
+
+/// Bytes of one read while doors are asked for; the answers are short.
+pub(crate) const DOORS_CHUNK: usize = 4_096;
+/// Descriptors that come beside an answer.
+pub(crate) const DOORS_MOST: usize = 8;

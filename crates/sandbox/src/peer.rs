@@ -1,12 +1,13 @@
 //! One connection of a poll loop: frames in, frames out, without blocking. Bounded on both ways.
 //! Knows nothing of what the frames mean.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use nix::poll::PollFlags;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -93,6 +94,17 @@ impl Peer {
     pub(crate) fn send_frame(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.outgoing.extend_from_slice(bytes);
         self.flush()
+    }
+
+    /// Says something together with descriptors, at once or not at all.
+    pub(crate) fn send_with<T: Serialize>(&mut self, message: &T, descriptors: &[RawFd]) -> io::Result<()> {
+        let bytes = frame::encode(message).map_err(io::Error::other)?;
+        if !self.is_idle() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let sent = sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(&bytes)], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     /// Writes what can be written.

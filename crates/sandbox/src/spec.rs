@@ -101,6 +101,8 @@ pub struct SandboxSpec {
     pub max_life_ms: u64,
     /// The name of the image that is its system; none: the host's own.
     pub image: Option<String>,
+    /// Whether it has doors: listeners in its network that lead to whoever takes them. Without, it is offline.
+    pub doors: bool,
     /// What must hold; a sandbox that cannot have it is not started.
     pub required: Required,
     /// Layers that it lacks. Not in any build that is released.
@@ -127,6 +129,7 @@ impl Default for SandboxSpec {
             max_command_ms: crate::limits::BASH_TIMEOUT_MAX_MS,
             max_life_ms: 0,
             image: None,
+            doors: false,
             required: Required::default(),
             #[cfg(feature = "weaken")]
             lacks: Vec::new(),

@@ -249,6 +249,34 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     checked(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
 }
 
+/// The descriptors that came beside a message.
+pub(crate) fn descriptors_in(message: nix::sys::socket::ControlMessageOwned) -> Vec<OwnedFd> {
+    let nix::sys::socket::ControlMessageOwned::ScmRights(numbers) = message else { return Vec::new() };
+    // SAFETY: the kernel has made these for this process when it received the message, which is used up here.
+    numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+}
+
+/// Gives the loopback interface an address and all others of its network; it must be up.
+pub(crate) fn add_loopback_address(address: std::net::Ipv4Addr, mask: std::net::Ipv4Addr) -> io::Result<()> {
+    // SAFETY: passes numbers only.
+    let socket = owned(libc::c_long::from(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }))?;
+    for (what, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+        // SAFETY: all zeros is a valid `ifreq`.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo:1") {
+            *to = from.cast_signed();
+        }
+        let number = libc::in_addr { s_addr: u32::from(value).to_be() };
+        let family = libc::sa_family_t::try_from(libc::AF_INET).map_err(io::Error::other)?;
+        let socket_address = libc::sockaddr_in { sin_family: family, sin_port: 0, sin_addr: number, sin_zero: [0; 8] };
+        // SAFETY: both are plain data of the same size, and the kernel reads it as `sin_family` says.
+        request.ifr_ifru.ifru_addr = unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(socket_address) };
+        // SAFETY: the request names an interface in a terminated array and outlives the call.
+        checked(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw const request) }))?;
+    }
+    Ok(())
+}
+
 /// Gives a signal its default action back, as programs expect it.
 pub(crate) fn default_signal(signal: nix::sys::signal::Signal) -> io::Result<()> {
     // SAFETY: the default action runs no code of ours.

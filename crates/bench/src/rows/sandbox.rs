@@ -68,7 +68,13 @@ impl Place {
     /// Runs a command.
     pub(super) async fn bash(&mut self, inside: &Connection) -> anyhow::Result<()> {
         let id: EventId = format!("sevt_bench{}", self.number()).parse()?;
-        let request = CallRequest { id: id.clone(), tool: "bash".into(), input: json!({"command": "echo done"}), timeout_ms: None };
+        let request = CallRequest {
+            id: id.clone(),
+            tool: "bash".into(),
+            input: json!({"command": "echo done"}),
+            timeout_ms: None,
+            environment: std::collections::BTreeMap::new(),
+        };
         let outcome = inside.run(&request).await.map_err(|error| anyhow::anyhow!("a call in a sandbox failed: {error:?}"))?;
         anyhow::ensure!(!outcome.is_error, "a call in a sandbox failed: {outcome:?}");
         inside.acknowledge(&id).await;

@@ -93,6 +93,7 @@ async fn run(sandboxes: &Sandboxes) -> anyhow::Result<Ran> {
         tool: "bash".to_owned(),
         input: serde_json::json!({ "command": inside::QUESTIONS }),
         timeout_ms: None,
+        environment: std::collections::BTreeMap::new(),
     };
     let outcome = connection.run(&call).await.context("asking a sandbox what it sees")?;
     let took_ms = started.elapsed().as_millis();

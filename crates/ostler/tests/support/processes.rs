@@ -71,13 +71,18 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
 
 /// Kills what a server left behind: its spawner and the inits of its sandboxes.
 pub(crate) fn kill_all_of(data_dir: &Path) {
-    // A spawner may fork between the look and the kill, so it is looked again.
-    for _ in 0..10 {
+    // A spawner that is asked takes its sandboxes, their disks and control groups with it. What does not hear is killed; a
+    // spawner may fork between the look and the kill, so it is looked again.
+    const ASKED: usize = 100;
+    for round in 0..ASKED + 10 {
         let left = of_data_dir(data_dir);
         if left.is_empty() {
             return;
         }
-        left.into_iter().for_each(|pid| signal(pid, Signal::SIGKILL));
+        let how = if round < ASKED { Signal::SIGTERM } else { Signal::SIGKILL };
+        if round == 0 || round >= ASKED {
+            left.into_iter().for_each(|pid| signal(pid, how));
+        }
         std::thread::sleep(limits::LOOK);
     }
 }

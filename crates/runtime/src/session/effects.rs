@@ -1,6 +1,7 @@
 //! Performing effects. Each runs in a task of its own and ends, whatever happens, in exactly one
 //! message to its session.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -180,7 +181,13 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
         }
     };
     let timeout_ms = call.input.get("timeout_ms").and_then(Value::as_u64);
-    let request = CallRequest { id: call.id.clone(), tool: call.name.clone(), input: Value::Object(call.input.clone()), timeout_ms };
+    let request = CallRequest {
+        id: call.id.clone(),
+        tool: call.name.clone(),
+        input: Value::Object(call.input.clone()),
+        timeout_ms,
+        environment: BTreeMap::new(),
+    };
     if fresh && cancel.is_cancelled() {
         return Input::CallFinished {
             call: call.id,

@@ -39,6 +39,9 @@ pub(crate) struct Job {
     pub(crate) keep_bytes: u64,
     /// What the model is to be told besides.
     pub(crate) notice: Option<String>,
+    /// Variables of a shell, each as `NAME=value`; no blanks in them.
+    #[serde(default)]
+    pub(crate) environment: Vec<String>,
 }
 
 /// Bytes of the length before a job.
@@ -64,7 +67,7 @@ impl Job {
     pub(crate) fn new(call: EventId, tool: &str, input: Value, timeout_ms: Option<u64>, spec: &SandboxSpec) -> Self {
         if transfer::is_transfer(tool) {
             let timeout_ms = limits::TRANSFER_TIMEOUT_MS;
-            return Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: 0, notice: None };
+            return Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: 0, notice: None, environment: Vec::new() };
         }
         let timeout_ms = match (tool, timeout_ms) {
             (tools::BASH, Some(asked)) => asked,
@@ -72,7 +75,14 @@ impl Job {
             _ => limits::FILE_TOOL_TIMEOUT_MS,
         };
         let timeout_ms = timeout_ms.clamp(1, spec.max_command_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS));
-        Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: spec.max_output_bytes, notice: None }
+        Self { call, tool: tool.to_owned(), input, timeout_ms, keep_bytes: spec.max_output_bytes, notice: None, environment: Vec::new() }
+    }
+
+    /// Gives it variables. Those that a line of words cannot carry are left out.
+    pub(crate) fn set_environment(&mut self, variables: &std::collections::BTreeMap<String, String>) {
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let fits = |(name, value): &(&String, &String)| is_word(name) && is_word(value) && !name.contains('=');
+        self.environment = variables.iter().filter(fits).map(|(name, value)| format!("{name}={value}")).collect();
     }
 
     /// Says it to a waiting supervisor, whole or not at all. False where it has no place in a socket's

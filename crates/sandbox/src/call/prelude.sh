@@ -13,10 +13,12 @@
   # When memory runs out, what runs here is ended and not init, with which the sandbox would be gone.
   { builtin echo 900 >/proc/self/oom_score_adj; } 2>/dev/null
   # Until here there need be no command. Nobody will ever say that there is one once 62 is closed.
-  builtin read -r -t 1000000 -u 62 __ostler_command || builtin exit
+  builtin read -r -a __ostler_given -t 1000000 -u 62 || builtin exit
   if [[ -f /run/ostler/state ]]; then
     builtin . /run/ostler/state >/dev/null 2>&1 </dev/null
   fi
+  # What a session is given; a state that was left before may have another value, or none.
+  [[ ${__ostler_given[0]+x} ]] && { builtin export "${__ostler_given[@]}"; } 2>/dev/null
   __ostler_left= __ostler_said=
   # How it ended, as soon as that is known: who waits for it need not wait for the state.
   __ostler_say() {

@@ -39,6 +39,29 @@ const ENVIRONMENT: [&std::ffi::CStr; 9] = [
     c"PWD=/workspace",
 ];
 
+/// What programs are told of the way out: the proxy, and the certificates that those who open TLS on it are known by. Some know one of
+/// these only.
+const ABOUT_DOORS: [&std::ffi::CStr; 18] = [
+    c"http_proxy=http://127.0.0.1:3128",
+    c"https_proxy=http://127.0.0.1:3128",
+    c"HTTP_PROXY=http://127.0.0.1:3128",
+    c"HTTPS_PROXY=http://127.0.0.1:3128",
+    c"no_proxy=localhost,127.0.0.1,::1",
+    c"NO_PROXY=localhost,127.0.0.1,::1",
+    c"NODE_USE_ENV_PROXY=1",
+    c"SSL_CERT_FILE=/etc/ostler-trust.pem",
+    c"CURL_CA_BUNDLE=/etc/ostler-trust.pem",
+    c"REQUESTS_CA_BUNDLE=/etc/ostler-trust.pem",
+    c"PIP_CERT=/etc/ostler-trust.pem",
+    c"GIT_SSL_CAINFO=/etc/ostler-trust.pem",
+    c"CARGO_HTTP_CAINFO=/etc/ostler-trust.pem",
+    c"NODE_EXTRA_CA_CERTS=/etc/ostler-trust.pem",
+    c"npm_config_cafile=/etc/ostler-trust.pem",
+    c"AWS_CA_BUNDLE=/etc/ostler-trust.pem",
+    c"DENO_CERT=/etc/ostler-trust.pem",
+    c"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=/etc/ostler-trust.pem",
+];
+
 /// Drops the saved state if it was asked for, or if it is not one.
 pub(super) fn tidy_state(restart: bool) {
     let sound = fs::symlink_metadata(layout::SHELL_STATE).is_ok_and(|meta| meta.is_file() && meta.len() <= limits::SHELL_STATE_BYTES);
@@ -159,13 +182,13 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Starts it.
-    pub(super) fn prepare(alone: &Alone) -> io::Result<Self> {
+    pub(super) fn prepare(alone: &Alone, has_doors: bool) -> io::Result<Self> {
         let (reads, writes) = pipe2(OFlag::O_CLOEXEC)?;
         let (waits, go) = pipe2(OFlag::O_CLOEXEC)?;
         let command = File::from(memfd_create(c"command", MFdFlags::MFD_CLOEXEC)?);
         let pid = match sys::fork(alone)? {
             Side::Child => {
-                let error = exec(&command, &waits, &writes);
+                let error = exec(&command, &waits, &writes, has_doors);
                 // It goes where the output of the command would.
                 let _ = writeln!(io::stderr(), "The sandbox cannot run /bin/bash: {error}. Its image must have one.");
                 const NOT_EXECUTABLE: i32 = 126;
@@ -178,12 +201,12 @@ impl Shell {
         Ok(Self { pid, output: reads.into(), command, go: go.into() })
     }
 
-    /// Gives it its command and lets it go. An error means that it is gone.
-    pub(super) fn run(mut self, command: &str) -> io::Result<(Pid, File)> {
+    /// Gives it its command, with variables, and lets it go. An error means that it is gone.
+    pub(super) fn run(mut self, command: &str, environment: &[String]) -> io::Result<(Pid, File)> {
         self.command.write_all(command.as_bytes())?;
         // The shell reads by the same offset.
         self.command.rewind()?;
-        self.go.write_all(b"\n")?;
+        self.go.write_all(format!("{}\n", environment.join(" ")).as_bytes())?;
         Ok((self.pid, self.output))
     }
 
@@ -195,7 +218,7 @@ impl Shell {
 }
 
 /// Becomes bash. Only returns if that fails.
-fn exec(command: &impl AsFd, waits: &impl AsFd, output: &impl AsFd) -> io::Error {
+fn exec(command: &impl AsFd, waits: &impl AsFd, output: &impl AsFd, has_doors: bool) -> io::Error {
     let prepared = || -> io::Result<CString> {
         let null = File::open("/dev/null")?;
         sys::dup_to(&null, 0)?;
@@ -212,7 +235,10 @@ fn exec(command: &impl AsFd, waits: &impl AsFd, output: &impl AsFd) -> io::Error
         CString::new(PRELUDE).map_err(io::Error::other)
     };
     match prepared() {
-        Ok(prelude) => sys::exec(c"/bin/bash", &[c"bash", c"--noprofile", c"--norc", c"-c", &prelude], &ENVIRONMENT),
+        Ok(prelude) => {
+            let more: &[&std::ffi::CStr] = if has_doors { &ABOUT_DOORS } else { &[] };
+            sys::exec(c"/bin/bash", &[c"bash", c"--noprofile", c"--norc", c"-c", &prelude], &[&ENVIRONMENT, more].concat())
+        }
         Err(error) => error,
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: &UnixStream) {
     if become_supervisor().is_err() {
         return;
     }
-    let mut prepared = Shell::prepare(alone);
+    let mut prepared = Shell::prepare(alone, kept.has_doors);
     while let Ok(shell) = prepared {
         let is_settled = match control.set_nonblocking(false).and_then(|()| Job::hear(control)) {
             Ok(job) => perform(alone, kept, &job, control, Some(shell)),
@@ -65,7 +65,7 @@ pub(super) fn wait_and_run(alone: &Alone, kept: &Kept, control: &UnixStream) {
         if !is_settled || !is_alone {
             return;
         }
-        prepared = Shell::prepare(alone);
+        prepared = Shell::prepare(alone, kept.has_doors);
         if prepared.is_ok() && (&*control).write_all(&[Told::Free as u8]).is_err() {
             return;
         }
@@ -121,8 +121,7 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared
         }
         None => return refuse("Invalid input: give a command, or restart: true.".into()),
     };
-    let watch = Watch::new(kept.watched);
-    match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared, watch)) {
+    match control.try_clone().and_then(|control| Supervisor::start(alone, job, &command, control, prepared, kept)) {
         Ok(mut supervisor) => {
             let mut output = Output::new(kept, &job.call, job.keep_bytes);
             let killed_before = kept.meters.killed_for_memory();
@@ -150,14 +149,8 @@ fn perform(alone: &Alone, kept: &Kept, job: &Job, control: &UnixStream, prepared
 }
 
 impl Supervisor {
-    fn start(
-        alone: &Alone,
-        job: &Job,
-        command: &str,
-        control: UnixStream,
-        prepared: Option<Shell>,
-        watch: Option<Watch>,
-    ) -> io::Result<Self> {
+    fn start(alone: &Alone, job: &Job, command: &str, control: UnixStream, prepared: Option<Shell>, kept: &Kept) -> io::Result<Self> {
+        let watch = Watch::new(kept.watched);
         control.set_nonblocking(true)?;
         let mut heard = SigSet::empty();
         heard.add(Signal::SIGCHLD);
@@ -166,9 +159,9 @@ impl Supervisor {
         let signals = SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // A process of an earlier call may have killed the one that waited.
         let living = prepared.filter(|shell| matches!(waitpid(shell.pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
-        let (shell, output) = match living.map(|shell| shell.run(command)) {
+        let (shell, output) = match living.map(|shell| shell.run(command, &job.environment)) {
             Some(Ok(running)) => running,
-            Some(Err(_)) | None => Shell::prepare(alone)?.run(command)?,
+            Some(Err(_)) | None => Shell::prepare(alone, kept.has_doors)?.run(command, &job.environment)?,
         };
         let deadline = Instant::now() + Duration::from_millis(job.timeout_ms);
         Ok(Self { shell, is_gone: false, signals, control, pipe: Some(output), deadline, watch })

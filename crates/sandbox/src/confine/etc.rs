@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::mounts;
-use crate::layout::AGENT_ID;
+use super::{Trees, mounts};
+use crate::layout::{self, AGENT_ID};
+use crate::spec::SandboxSpec;
+use crate::sys;
 
 /// What is our own, with the user that everything runs as.
 pub(crate) fn own(uid: u32) -> [(&'static str, String); 5] {
@@ -47,7 +50,7 @@ const OF_THE_HOST: [&str; 18] = [
 /// Directories of language runtimes, whose names carry versions.
 const OF_THE_HOST_BY_PREFIX: [&str; 2] = ["java-", "python3"];
 
-pub(super) fn build(of_image: bool) -> io::Result<()> {
+pub(super) fn build(spec: &SandboxSpec, trees: &Trees) -> io::Result<()> {
     mounts::directory("etc")?;
     for (name, text) in own(AGENT_ID) {
         fs::write(Path::new("etc").join(name), text)?;
@@ -55,7 +58,29 @@ pub(super) fn build(of_image: bool) -> io::Result<()> {
     for (name, text) in OF_THE_NETWORK {
         fs::write(Path::new("etc").join(name), text)?;
     }
-    if of_image { all_of_image() } else { some_of_host() }
+    if spec.doors {
+        fs::write("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
+    }
+    if trees.system.is_some() { all_of_image() } else { some_of_host() }?;
+    trees.trust.as_ref().map_or(Ok(()), trust)
+}
+
+/// Where programs look for the certificates that they trust, on the systems that there are.
+const BUNDLES: [&str; 3] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/cert.pem"];
+
+/// Puts the certificates where programs are told of, and in the place of those that they would find by themselves.
+fn trust(tree: &OwnedFd) -> io::Result<()> {
+    fs::write(layout::TRUST_INSIDE, b"")?;
+    sys::move_mount(tree, layout::TRUST_INSIDE.as_ref())?;
+    // A link would be followed from here, where the host's root is still the root.
+    let is_plain = |path: &Path| {
+        let plain = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink());
+        path.ancestors().filter(|path| !path.as_os_str().is_empty()).all(plain)
+    };
+    for bundle in BUNDLES.into_iter().filter(|bundle| is_plain(Path::new(bundle))) {
+        mounts::bind(layout::TRUST_INSIDE, bundle, mounts::READ_ONLY)?;
+    }
+    Ok(())
 }
 
 /// An image holds no secret of the host, so all of its files are there but those that are our own.

@@ -2,6 +2,7 @@
 //! layer with a name; the first that fails ends the child with that name, the reason and a remedy.
 //! Nothing here decides what runs inside.
 
+pub(crate) mod doors;
 pub(crate) mod etc;
 mod landlock;
 mod mounts;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::doors::Doors;
 use crate::layout::{self, SHARED, Shared};
 use crate::spec::{IdMapping, SandboxSpec};
 use crate::sys;
@@ -70,6 +72,8 @@ pub(crate) struct Trees {
     pub(crate) system: Option<OwnedFd>,
     /// In the order of [`crate::layout::SHARED`].
     pub(crate) shared: Vec<OwnedFd>,
+    /// The certificates to trust, of a sandbox with doors.
+    pub(crate) trust: Option<OwnedFd>,
     /// What only init holds.
     pub(crate) held: Held,
 }
@@ -97,7 +101,7 @@ impl Held {
 impl Trees {
     /// Takes them from where a sandbox's files lie and from its directory, each cut off from what is around it,
     /// and the system from its image.
-    pub(crate) fn open(files: &Path, directory: &Path, image: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn open(files: &Path, directory: &Path, image: Option<&Path>, trust: Option<&Path>) -> io::Result<Self> {
         let take = |path: PathBuf, more: u64| {
             let tree = sys::open_tree(path.as_os_str(), false)?;
             sys::set_mount_attributes(&tree, sys::MOUNT_NOSUID | sys::MOUNT_NODEV | more, false)?;
@@ -112,12 +116,13 @@ impl Trees {
             transfers: take(directory.join(layout::TRANSFERS), sys::MOUNT_NOEXEC)?,
         };
         let system = image.map(|image| take(image.to_path_buf(), sys::MOUNT_RDONLY)).transpose()?;
-        Ok(Self { system, shared, held })
+        let trust = trust.map(|trust| take(trust.to_path_buf(), sys::MOUNT_RDONLY | sys::MOUNT_NOEXEC)).transpose()?;
+        Ok(Self { system, shared, trust, held })
     }
 }
 
 /// Confines this process, which was cloned into [`NAMESPACES`] and whose ids are mapped.
-pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result<Vec<String>, LayerError> {
+pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result<(Vec<String>, Option<Doors>), LayerError> {
     let mut layers = vec!["namespaces".to_owned()];
     let mut on = |layer: &str, done: io::Result<()>, remedy: &str| {
         layers.push(layer.to_owned());
@@ -137,11 +142,12 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
         proc::mount(spec),
         "if the server runs in a container, give it an unmasked /proc (Docker: --security-opt systempaths=unconfined)",
     )?;
-    on("/etc", etc::build(trees.system.is_some()), KERNEL)?;
+    on("/etc", etc::build(spec, trees), KERNEL)?;
     on("/tmp", mounts::scratch(spec), KERNEL)?;
     on("workspace", mounts::shared(trees), "keep the data directory on a local file system of the host")?;
     on("pivot_root", mounts::leave_image().and_then(|()| mounts::pivot()), KERNEL)?;
-    on("network", network(spec), KERNEL)?;
+    let mut doors = None;
+    on("network", doors::network(spec).map(|opened| doors = opened), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
     on("capabilities", privileges::become_agent(spec, ids), KERNEL)?;
     let behind = if spec.lacks("landlock") { Ok(false) } else { landlock::restrict(&trees.held) };
@@ -152,7 +158,7 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
         seccomp::install().map_err(|error| LayerError::new("seccomp", error, "the kernel needs CONFIG_SECCOMP_FILTER"))?;
     }
     layers.push("seccomp".to_owned());
-    Ok(layers)
+    Ok((layers, doors))
 }
 
 /// Confines this process, which is the first of a container: what its engine does not do.
@@ -166,8 +172,3 @@ pub(crate) fn enter_container(spec: &SandboxSpec, uid: u32, held: &Held) -> Resu
 }
 
 const KERNEL: &str = "run the server on Linux 5.12 or later, outside of containers that forbid mounts";
-
-fn network(spec: &SandboxSpec) -> io::Result<()> {
-    nix::unistd::sethostname("sandbox")?;
-    if spec.lacks("net namespace") { Ok(()) } else { sys::loopback_up() }
-}

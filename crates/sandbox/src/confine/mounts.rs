@@ -37,7 +37,7 @@ pub(super) fn bind(source: impl AsRef<OsStr>, target: &str, attributes: u64) -> 
     sys::move_mount(&tree, target.as_ref())
 }
 
-const READ_ONLY: u64 = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
+pub(super) const READ_ONLY: u64 = sys::MOUNT_RDONLY | sys::MOUNT_NOSUID | sys::MOUNT_NODEV;
 
 /// Copies a host file or directory to `target` read-only, if it exists and may be read.
 pub(super) fn bind_read_only(source: &Path, target: &str) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The calls of one life: each id runs at most once. A call is settled when its result is on disk
 //! (in memory, if it has no place there) and, if it was ended, none of its processes is left.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -20,6 +20,13 @@ use crate::limits;
 use crate::protocol::init::{CallState, KnownCall};
 use crate::spec::SandboxSpec;
 use crate::sys::{self, Alone, Side};
+
+/// What a call is to be run with.
+pub(super) struct Asked {
+    pub(super) input: Value,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) environment: BTreeMap<String, String>,
+}
 
 /// What became of a request to run a call.
 pub(super) enum Taken {
@@ -97,7 +104,7 @@ impl Calls {
         }
     }
 
-    pub(super) fn take(&mut self, call: &EventId, tool: &str, input: Value, timeout_ms: Option<u64>) -> Taken {
+    pub(super) fn take(&mut self, call: &EventId, tool: &str, asked: Asked) -> Taken {
         match self.progress.get(call) {
             Some(Progress::Running) => return Taken::Running,
             Some(Progress::Settled) => return Taken::Settled,
@@ -119,7 +126,8 @@ impl Calls {
             );
             return Taken::Running;
         }
-        let job = Job::new(call.clone(), tool, input, timeout_ms, &self.spec);
+        let mut job = Job::new(call.clone(), tool, asked.input, asked.timeout_ms, &self.spec);
+        job.set_environment(&asked.environment);
         if job.needs_state() && self.is_state_to_come() {
             self.queued.push_back(job);
         } else {

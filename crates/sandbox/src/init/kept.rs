@@ -32,6 +32,8 @@ pub(crate) struct Kept {
     pub(crate) meters: Meters,
     /// What is to be watched.
     pub(crate) watched: Watched,
+    /// Whether there is a way out of its network.
+    pub(crate) has_doors: bool,
 }
 
 impl Kept {
@@ -93,6 +95,6 @@ impl Kept {
             File::open(dir.join(name)).unwrap().into()
         };
         let held = Held { calls: open("calls"), uploads: open("uploads"), results: open("results"), transfers: open("transfers") };
-        Self { held, meters: Meters::default(), watched: Watched::default() }
+        Self { held, meters: Meters::default(), watched: Watched::default(), has_doors: false }
     }
 }

@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ostler_core::ids::IncarnationId;
 
 use crate::cgroup::Meters;
-use crate::confine::Held;
+use crate::confine::{Doors, Held};
 use crate::limits;
 use crate::peer::Peer;
 use crate::spec::SandboxSpec;
@@ -40,6 +40,8 @@ pub(crate) struct Life {
     pub(crate) spec: SandboxSpec,
     pub(crate) listener: UnixListener,
     pub(crate) held: Held,
+    /// The ways out, for whoever serves them.
+    pub(crate) doors: Option<Doors>,
     /// What is counted of it.
     pub(crate) meters: Meters,
     /// Whether the limit of its disk is watched here, because the kernel does not hold it.
@@ -56,6 +58,7 @@ struct Init {
     /// The highest epoch of a server so far.
     epoch: u64,
     calls: Calls,
+    doors: Option<Doors>,
     /// When it has lived as long as it may.
     end: Option<Instant>,
 }
@@ -80,7 +83,7 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
         disk: (life.watches_disk && is_watched).then_some((life.spec.disk_bytes, life.spec.disk_inodes)),
         memory: (!life.meters.counts_memory() && is_watched).then_some(life.spec.max_memory_bytes),
     };
-    let kept = Kept { held: life.held, meters: life.meters, watched };
+    let kept = Kept { held: life.held, meters: life.meters, watched, has_doors: life.doors.is_some() };
     let longest = Some(life.spec.max_life_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     let mut calls = Calls::new(alone, life.spec, kept);
     calls.prepare();
@@ -102,6 +105,7 @@ fn begin(alone: Alone, life: Life) -> io::Result<Init> {
         next_peer: 0,
         epoch: 0,
         calls,
+        doors: life.doors,
         end: longest.map(|longest| Instant::now() + longest),
     })
 }

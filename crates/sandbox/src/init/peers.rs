@@ -1,6 +1,7 @@
 //! The servers connected to init: who may be one, what they ask, and the results they are owed.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 use nix::poll::PollFlags;
@@ -8,7 +9,7 @@ use ostler_core::ids::EventId;
 use serde::Deserialize;
 
 use super::Init;
-use super::calls::{Taken, lost_result};
+use super::calls::{Asked, Taken, lost_result};
 use crate::limits;
 use crate::peer::Peer;
 use crate::protocol::init::{FromInit, ToInit};
@@ -54,6 +55,7 @@ enum Next {
     Say(FromInit),
     Owe(EventId),
     SayAndLeave(FromInit),
+    HandOut(Vec<RawFd>),
     Nothing,
     Stop,
 }
@@ -86,6 +88,7 @@ impl Init {
                     server.peer.leaving = true;
                     server.peer.send(&message)
                 }
+                Next::HandOut(doors) => server.peer.send_with(&FromInit::Doors { count: doors.len() }, &doors),
                 Next::Owe(call) => {
                     server.owe(&call);
                     Ok(())
@@ -105,11 +108,11 @@ impl Init {
         match message {
             ToInit::Hello { version, secret, epoch } => self.greet(server, version, &secret, epoch),
             _ if !server.peer.greeted => Next::SayAndLeave(refused(None, "no hello came first".into())),
-            ToInit::Run { call_id, tool, input, timeout_ms, lease_deadline_boot_ms } => {
+            ToInit::Run { call_id, tool, input, timeout_ms, environment, lease_deadline_boot_ms } => {
                 if lease_deadline_boot_ms.is_some_and(|deadline| crate::sys::boot_ms() > deadline) {
                     return Next::Say(refused(Some(call_id), "the server's lease is over".into()));
                 }
-                match self.calls.take(&call_id, &tool, input, timeout_ms) {
+                match self.calls.take(&call_id, &tool, Asked { input, timeout_ms, environment }) {
                     Taken::Running => Next::Say(FromInit::Received { call_id }),
                     Taken::Settled => Next::Owe(call_id),
                     Taken::Refused(reason) => Next::Say(refused(Some(call_id), reason)),
@@ -130,6 +133,10 @@ impl Init {
                 self.calls.acknowledge(&call_id);
                 Next::Nothing
             }
+            ToInit::Doors => match &self.doors {
+                Some(doors) => Next::HandOut(doors.descriptors()),
+                None => Next::Say(refused(None, "this sandbox has no network".into())),
+            },
             ToInit::Stop => Next::Stop,
         }
     }

@@ -88,5 +88,5 @@ fn begin() -> io::Result<(Alone, Life)> {
     }
     let watches_disk = launch.watches_disk && launch.spec.disk_bytes > 0;
     let incarnation = Some(launch.incarnation);
-    Ok((alone, Life { incarnation, summons, secret, spec: launch.spec, listener, held, meters, watches_disk }))
+    Ok((alone, Life { incarnation, summons, secret, spec: launch.spec, listener, held, doors: None, meters, watches_disk }))
 }

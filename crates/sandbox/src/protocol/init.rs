@@ -1,5 +1,7 @@
 //! Messages between the server and the init of one sandbox.
 
+use std::collections::BTreeMap;
+
 use ostler_core::call::CallOutcome;
 use ostler_core::ids::{EventId, IncarnationId};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,9 @@ pub enum ToInit {
         /// Its time in milliseconds, if the caller names one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// Variables of a shell beside those that it has: placeholders of secrets.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        environment: BTreeMap<String, String>,
         /// Milliseconds on the boot clock after which the call must not start any more.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease_deadline_boot_ms: Option<u64>,
@@ -48,6 +53,9 @@ pub enum ToInit {
         /// The call.
         call_id: EventId,
     },
+    /// Asks for the listeners of the sandbox's network; answered `doors`, with their descriptors. Refused where there are none, and
+    /// by an init that does not know the question.
+    Doors,
     /// Ends the sandbox.
     Stop,
 }
@@ -76,6 +84,11 @@ pub enum FromInit {
         call_id: EventId,
         /// How.
         outcome: CallOutcome,
+    },
+    /// To `doors`; the descriptors come with the message.
+    Doors {
+        /// How many.
+        count: usize,
     },
     /// The hello or the call is refused.
     Refused {

@@ -1,7 +1,8 @@
 //! A handle on one life of a sandbox: calls are given to it and waited for. Holds no socket; the
 //! task behind it does, and mends it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_core::call::CallOutcome;
@@ -9,8 +10,9 @@ use ostler_core::ids::{EventId, IncarnationId};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use super::doors;
 use super::link::{self, Address};
-use crate::error::{AttachError, CallError};
+use crate::error::{AttachError, CallError, SandboxError};
 use crate::limits;
 use crate::protocol::init::{KnownCall, ToInit};
 
@@ -25,12 +27,15 @@ pub struct CallRequest {
     pub input: Value,
     /// Its time in milliseconds; None for the tool's own.
     pub timeout_ms: Option<u64>,
+    /// Variables of its shell beside those that it has.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// A handle on one life of a sandbox. Dropping it ends nothing inside.
 #[derive(Debug, Clone)]
 pub struct Connection {
     incarnation: IncarnationId,
+    address: Address,
     calls: Arc<Calls>,
     commands: mpsc::Sender<ToInit>,
 }
@@ -42,13 +47,21 @@ impl Connection {
         let calls = Arc::new(Calls { state: Mutex::new(State { known, ..State::default() }) });
         let (commands, queue) = mpsc::channel(limits::CONNECTION_QUEUE);
         let incarnation = address.incarnation.clone();
-        tokio::spawn(link::keep(address, Arc::clone(&calls), opened, queue));
-        Ok(Self { incarnation, calls, commands })
+        tokio::spawn(link::keep(address.clone(), Arc::clone(&calls), opened, queue));
+        Ok(Self { incarnation, address, calls, commands })
     }
 
     /// The life that this is a handle on.
     pub fn incarnation(&self) -> &IncarnationId {
         &self.incarnation
+    }
+
+    /// The listeners of the sandbox's network; none where it has no way out. They may be asked for again.
+    ///
+    /// # Errors
+    /// When init cannot be reached.
+    pub async fn doors(&self) -> Result<Option<Vec<OwnedFd>>, SandboxError> {
+        doors::ask(self.address.clone()).await
     }
 
     /// Whether this life has received the call, as far as was seen: before this connection and
@@ -65,6 +78,7 @@ impl Connection {
             tool: call.tool.clone(),
             input: call.input.clone(),
             timeout_ms: call.timeout_ms,
+            environment: call.environment.clone(),
             lease_deadline_boot_ms: None,
         };
         let (mut result, is_new) = self.calls.wait_for(&call.id, &message);
@@ -292,7 +306,13 @@ mod tests {
         let init = Scripted::new();
         let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
         let connection = connection.unwrap();
-        let call = CallRequest { id: "sevt_1".parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+        let call = CallRequest {
+            id: "sevt_1".parse().unwrap(),
+            tool: "bash".into(),
+            input: Value::Null,
+            timeout_ms: None,
+            environment: BTreeMap::new(),
+        };
         let outcome = CallOutcome::text("done", false, CallEnd::Finished);
         let script = async {
             let first = heard(&mut stream).await;
@@ -312,7 +332,13 @@ mod tests {
         let init = Scripted::new();
         let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
         let connection = connection.unwrap();
-        let request = |id: &str| CallRequest { id: id.parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+        let request = |id: &str| CallRequest {
+            id: id.parse().unwrap(),
+            tool: "bash".into(),
+            input: Value::Null,
+            timeout_ms: None,
+            environment: BTreeMap::new(),
+        };
         let (accepted, noted, unheard) = (request("sevt_1"), request("sevt_2"), request("sevt_3"));
         std::fs::write(init.dir.path().join(crate::layout::RESULTS).join("sevt_2"), "").unwrap();
         let received = crate::protocol::init::FromInit::Received { call_id: accepted.id.clone() };
@@ -345,7 +371,13 @@ mod tests {
             let init = Scripted::new();
             let (connection, mut stream) = tokio::join!(Connection::open(init.address()), init.greeted());
             let connection = connection.unwrap();
-            let call = CallRequest { id: "sevt_1".parse().unwrap(), tool: "bash".into(), input: Value::Null, timeout_ms: None };
+            let call = CallRequest {
+                id: "sevt_1".parse().unwrap(),
+                tool: "bash".into(),
+                input: Value::Null,
+                timeout_ms: None,
+                environment: BTreeMap::new(),
+            };
             let script = async {
                 heard(&mut stream).await;
                 if noted {

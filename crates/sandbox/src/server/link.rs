@@ -133,7 +133,7 @@ async fn hear(incoming: &mut Incoming<OwnedReadHalf>, calls: &Calls, is_news: &m
             Ok(FromInit::Finished { call_id, outcome }) => calls.settle(&call_id, Ok(outcome)),
             Ok(FromInit::Refused { call_id: Some(call), reason }) => calls.settle(&call, Err(CallError::Refused(reason))),
             Ok(FromInit::Refused { call_id: None, reason }) => return io::Error::other(reason),
-            Ok(FromInit::Welcome { .. }) => false,
+            Ok(FromInit::Welcome { .. } | FromInit::Doors { .. }) => false,
             Err(error) => return error,
         };
     }

@@ -2,6 +2,7 @@
 //! unlike everything else here.
 
 pub(crate) mod connection;
+mod doors;
 pub(crate) mod images;
 mod link;
 mod room;

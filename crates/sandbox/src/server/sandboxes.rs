@@ -1,8 +1,9 @@
 //! The handle by which the server starts, finds and ends sandboxes.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,6 +151,20 @@ impl Sandboxes {
             return Err(refused("image", "there is none of that name", "import it with `ostler images import`"));
         }
         oci.create(&self.directory(id), image.as_deref(), id, incarnation, first_id, spec).await
+    }
+
+    /// Says which certificates sandboxes with doors trust from their next start on, in PEM.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn trust(&self, certificates: &str) -> Result<(), SandboxError> {
+        let write = || {
+            let next = self.dir.join(layout::TRUST).with_extension("next");
+            fs::write(&next, certificates)?;
+            fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
+            fs::rename(next, self.dir.join(layout::TRUST))
+        };
+        write().map_err(|source| SandboxError::Directory { path: self.dir.display().to_string(), source })
     }
 
     /// Whether the machine has room for one more like this; says what it lacks.

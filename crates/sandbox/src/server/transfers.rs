@@ -1,6 +1,7 @@
 //! Moving archives into and out of sandboxes. The host opens one file of its own directory, and no file that a
 //! workload could have made: who writes there is init, and the tool that it runs for this.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -82,7 +83,7 @@ impl Sandboxes {
         let mut input = serde_json::to_value(transfer).map_err(|error| refused(error.to_string()))?;
         let tool = input.as_object_mut().and_then(|input| input.remove("tool"));
         let tool = tool.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
-        let request = CallRequest { id: call.clone(), tool, input, timeout_ms: None };
+        let request = CallRequest { id: call.clone(), tool, input, timeout_ms: None, environment: BTreeMap::new() };
         let outcome = connection.run(&request).await.map_err(|error| refused(error.to_string()))?;
         connection.acknowledge(call).await;
         let text = said(&outcome);

@@ -14,7 +14,7 @@ use ostler_core::ids::IncarnationId;
 use super::directory::{Prepared, Slots};
 use super::{Launch, directory, record};
 use crate::cgroup::{Entries, Groups, Meters};
-use crate::confine::{self, LayerError, SetupReport, Trees};
+use crate::confine::{self, Doors, LayerError, SetupReport, Trees};
 use crate::init::{self, Life};
 use crate::layout::AGENT_ID;
 use crate::limits;
@@ -254,6 +254,8 @@ fn map_ids(pid: Pid, prepared: &Prepared) -> Result<(), LayerError> {
 
 /// Runs in the child. Nothing of the spawner is used again and nothing here returns.
 fn become_init(prepared: &Prepared, inheritance: Inheritance) -> ! {
+    // What the spawner waits for itself.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     let setup = std::panic::AssertUnwindSafe(|| confined(prepared, inheritance));
     if let Ok((alone, life)) = std::panic::catch_unwind(setup) {
         init::run(alone, life)
@@ -277,10 +279,10 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
     }
-    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, prepared.image.as_deref()), Ok);
+    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, prepared.image.as_deref(), prepared.trust.as_deref()), Ok);
     let trees = entered.and_then(|()| trees.map_err(|error| LayerError::new("workspace", error, DISK)));
     let done = trees.and_then(|trees| {
-        let layers = confine::enter(&spec, prepared.ids, &trees)?;
+        let (layers, doors) = confine::enter(&spec, prepared.ids, &trees)?;
         let descriptors = || {
             let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
             for number in 0..3 {
@@ -288,13 +290,14 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
             }
             drop(null);
             let keep = [prepared.listener.as_raw_fd(), report.as_raw_fd(), go.as_raw_fd()].into_iter();
-            let keep: Vec<_> = keep.chain(trees.held.descriptors()).chain(meters.descriptors()).collect();
+            let doors = doors.iter().flat_map(Doors::descriptors);
+            let keep: Vec<_> = keep.chain(trees.held.descriptors()).chain(meters.descriptors()).chain(doors).collect();
             if spec.lacks("closed descriptors") { Ok(()) } else { sys::close_all_but(&keep) }
         };
         descriptors().map_err(|error| LayerError::new("descriptors", error, DISK))?;
-        Ok((trees, layers))
+        Ok((trees, layers, doors))
     });
-    let (trees, layers) = match done {
+    let (trees, layers, doors) = match done {
         Ok(done) => done,
         Err(error) => {
             say(&mut report, &SetupReport::Failed(error));
@@ -302,11 +305,11 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
         }
     };
     // What was closed by number must not be closed again by its owner.
-    std::mem::forget((trees.shared, trees.system));
+    std::mem::forget((trees.shared, trees.system, trees.trust));
     let listener = prepared.listener.try_clone();
     let Ok(listener) = listener else { sys::exit_now(1) };
     say(&mut report, &SetupReport::Ready { layers });
     drop(report);
     let (secret, watches_disk) = (prepared.secret.clone(), !prepared.has_disk && spec.disk_bytes > 0);
-    (alone, Life { incarnation, summons: go, secret, spec, listener, held: trees.held, meters, watches_disk })
+    (alone, Life { incarnation, summons: go, secret, spec, listener, held: trees.held, doors, meters, watches_disk })
 }

@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) trees: Option<Trees>,
     /// The files of the image that is its system.
     pub(super) image: Option<PathBuf>,
+    /// The certificates that it trusts.
+    pub(super) trust: Option<PathBuf>,
     /// Whether the kernel limits its disk.
     pub(super) has_disk: bool,
 }
@@ -47,11 +49,12 @@ pub(super) fn prepare(launch: &Launch, slots: &mut Slots, name: &str, spec: &San
         let files = staged.as_ref().map_or(path.as_path(), disk::Staged::path);
         furnish(files, &SHARED.map(|shared| shared.name), own)?;
         erase::contents(&path.join(layout::TRANSFERS))?;
-        let trees = own.map(|_| Trees::open(files, &path, image.as_deref())).transpose()?;
+        let trust = Some(launch.dir.join(layout::TRUST)).filter(|trust| spec.doors && trust.exists());
+        let trees = own.map(|_| Trees::open(files, &path, image.as_deref(), trust.as_deref())).transpose()?;
         let secret = renew_secret(&path)?;
         let listener = listen(&path, layout::INIT_SOCKET)?;
         let (path, has_disk, image) = (path.clone(), staged.is_some(), image.clone());
-        Ok(Prepared { path, ids, first_id, secret, listener, trees, image, has_disk })
+        Ok(Prepared { path, ids, first_id, secret, listener, trees, image, trust, has_disk })
     };
     furnished().map_err(|error| LayerError::new("directories", error, DIRECTORIES))
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::population::{Answers, Population, Watched};
 use super::{Launch, directory, log, refused};
@@ -25,12 +27,18 @@ pub(super) struct Spawner {
     peers: BTreeMap<u64, Peer>,
     next_peer: u64,
     population: Population,
+    /// SIGTERM asks for the end of everything.
+    signals: SignalFd,
     /// Held for life.
     _lock: Flock<File>,
 }
 
+/// What is waited for besides peers and sandboxes.
+const OWN: usize = 2;
+
 /// What the loop woke up for.
 enum Wake {
+    Asked,
     Listener,
     Peer(u64, PollFlags),
     Population(Watched),
@@ -40,7 +48,11 @@ impl Spawner {
     pub(super) fn new(alone: Alone, launch: Launch, lock: Flock<File>) -> io::Result<Self> {
         let (dir, listener) = (launch.dir.clone(), directory::listen(&launch.dir, layout::SPAWNER_SOCKET)?);
         let population = Population::new(alone, launch)?;
-        Ok(Self { dir, listener, peers: BTreeMap::new(), next_peer: 0, population, _lock: lock })
+        let mut asked = SigSet::empty();
+        asked.add(Signal::SIGTERM);
+        asked.thread_block()?;
+        let signals = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { signals, dir, listener, peers: BTreeMap::new(), next_peer: 0, population, _lock: lock })
     }
 
     /// Runs until told to shut down, or needed no more; returns the exit code.
@@ -57,6 +69,10 @@ impl Spawner {
             // The last first: births are known by their place, and one that is over gives up its own.
             for wake in wakes.into_iter().rev() {
                 match wake {
+                    Wake::Asked => {
+                        while matches!(self.signals.read_signal(), Ok(Some(_))) {}
+                        self.population.end();
+                    }
                     Wake::Listener => self.accept(),
                     Wake::Peer(key, flags) => self.attend(key, flags),
                     Wake::Population(Watched::Birth(at)) => {
@@ -92,7 +108,8 @@ impl Spawner {
     }
 
     fn wait(&self) -> io::Result<Vec<Wake>> {
-        let mut fds = Vec::with_capacity(1 + self.peers.len());
+        let mut fds = Vec::with_capacity(OWN + self.peers.len());
+        fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         let room = self.peers.len() < limits::SPAWNER_CONNECTIONS;
         fds.push(PollFd::new(self.listener.as_fd(), if room { PollFlags::POLLIN } else { PollFlags::empty() }));
         fds.extend(self.peers.values().map(|peer| PollFd::new(peer.fd(), peer.interest())));
@@ -103,10 +120,11 @@ impl Spawner {
         }
         poll(&mut fds, self.timeout())?;
         let flags = |fd: &PollFd<'_>| fd.revents().filter(|flags| !flags.is_empty());
-        let mut wakes: Vec<Wake> = fds.first().and_then(flags).map(|_| Wake::Listener).into_iter().collect();
-        let peers = fds[1..].iter().zip(self.peers.keys());
+        let mut wakes: Vec<Wake> = flags(&fds[0]).map(|_| Wake::Asked).into_iter().collect();
+        wakes.extend(flags(&fds[1]).map(|_| Wake::Listener));
+        let peers = fds[OWN..].iter().zip(self.peers.keys());
         wakes.extend(peers.filter_map(|(fd, key)| Some(Wake::Peer(*key, flags(fd)?))));
-        let others = fds[1 + self.peers.len()..].iter().zip(watched);
+        let others = fds[OWN + self.peers.len()..].iter().zip(watched);
         wakes.extend(others.filter_map(|(fd, name)| flags(fd).map(|_| Wake::Population(name))));
         Ok(wakes)
     }

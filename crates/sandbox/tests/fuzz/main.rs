@@ -67,6 +67,7 @@ fn messages(secret: &str) -> Vec<Value> {
             tool: "bash".into(),
             input: json!({"command": "true"}),
             timeout_ms: Some(100),
+            environment: std::collections::BTreeMap::new(),
             lease_deadline_boot_ms: None,
         },
         ToInit::Run {
@@ -74,8 +75,10 @@ fn messages(secret: &str) -> Vec<Value> {
             tool: "internal:pack".into(),
             input: json!({"parts": ["home"], "max_bytes": 9}),
             timeout_ms: None,
+            environment: std::collections::BTreeMap::new(),
             lease_deadline_boot_ms: Some(1),
         },
+        ToInit::Doors,
         ToInit::Cancel { call_id: call() },
         ToInit::Fetch { call_id: call() },
         ToInit::Acknowledge { call_id: call() },

@@ -77,6 +77,7 @@ fn server_to_init() {
             tool: "bash".into(),
             input: json!({"command": "true"}),
             timeout_ms: Some(1_000),
+            environment: std::collections::BTreeMap::from([("TOKEN".into(), "ostler_1".into())]),
             lease_deadline_boot_ms: Some(5)
         },
         ToInit::Run {
@@ -84,11 +85,13 @@ fn server_to_init() {
             tool: "read".into(),
             input: json!({"file_path": "a"}),
             timeout_ms: None,
+            environment: std::collections::BTreeMap::new(),
             lease_deadline_boot_ms: None
         },
         ToInit::Cancel { call_id: call() },
         ToInit::Fetch { call_id: call() },
         ToInit::Acknowledge { call_id: call() },
+        ToInit::Doors,
         ToInit::Stop,
     ]));
 }
@@ -105,6 +108,7 @@ fn init_to_server() {
         },
         FromInit::Received { call_id: call() },
         FromInit::Finished { call_id: call(), outcome: CallOutcome::text("hi", false, CallEnd::Finished) },
+        FromInit::Doors { count: 5 },
         FromInit::Refused { call_id: Some(call()), reason: "because".into() },
         FromInit::Refused { call_id: None, reason: "because".into() },
     ]));

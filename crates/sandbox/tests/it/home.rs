@@ -90,7 +90,7 @@ impl Drop for Home {
 }
 
 pub(crate) fn request(tool: &str, input: Value) -> CallRequest {
-    CallRequest { id: call_id(), tool: tool.into(), input, timeout_ms: None }
+    CallRequest { id: call_id(), tool: tool.into(), input, timeout_ms: None, environment: std::collections::BTreeMap::new() }
 }
 
 pub(crate) fn bash(command: &str) -> CallRequest {

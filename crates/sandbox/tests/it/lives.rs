@@ -94,11 +94,30 @@ pub(crate) fn spawner(home: &Home) -> i32 {
 }
 
 fn kill_spawner(home: &Home) {
+    end_spawner(home, nix::sys::signal::Signal::SIGKILL);
+}
+
+fn end_spawner(home: &Home, how: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(spawner(home));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(pid, how).unwrap();
     // It is gone when nobody holds the lock any more.
     let file = std::fs::File::open(home.path().join("spawner.lock")).unwrap();
     drop(nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawner_that_is_asked_to_end_takes_its_sandboxes_along() {
+    let home = Home::new().await;
+    let (id, inside) = home.sandbox().await;
+    assert_eq!(sh(&inside, "grep SigBlk /proc/self/status").await, "SigBlk:\t0000000000000000", "what it waits for is nobody else's");
+    let record = std::fs::read_to_string(home.path().join(id.as_str()).join("init.json")).unwrap();
+    let init = serde_json::from_str::<serde_json::Value>(&record).unwrap()["pid"].as_i64().unwrap();
+    end_spawner(&home, nix::sys::signal::Signal::SIGTERM);
+    assert!(!std::path::Path::new(&format!("/proc/{init}")).exists());
+    assert!(matches!(home.sandboxes.attach(&id, inside.incarnation()).await, Err(AttachError::Gone)));
+    assert!(home.path().join(id.as_str()).exists(), "its files stay");
+    home.sandboxes.remove(&id).await.unwrap();
+    home.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +235,7 @@ async fn a_dispatch_after_its_lease_is_refused_and_a_result_can_be_fetched_again
         tool: "bash".into(),
         input: serde_json::json!({"command": "echo x >> ran; cat ran"}),
         timeout_ms: None,
+        environment: std::collections::BTreeMap::new(),
         lease_deadline_boot_ms: Some(deadline),
     };
     raw.say(&run(1));

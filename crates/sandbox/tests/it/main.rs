@@ -4,6 +4,7 @@
 mod bombs;
 mod calls;
 mod confinement;
+mod doors;
 mod endings;
 mod goldens;
 mod home;

@@ -69,6 +69,7 @@ async fn probed(sandboxes: &Sandboxes, script: &str, has_groups: bool) -> BTreeM
         tool: "write".into(),
         input: json!({"file_path": "/workspace/probes.sh", "content": script}),
         timeout_ms: None,
+        environment: std::collections::BTreeMap::new(),
     };
     assert!(!inside.run(&write).await.unwrap().is_error);
     let mut settings = format!("RT_HOST_PORTS={} RT_HOST_PIDS={} RT_PLANT=1 RT_RACE_S=1", canaries.port, std::process::id());
