@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod cost;
+pub mod egress;
 pub mod error;
 pub mod events;
 pub mod ids;

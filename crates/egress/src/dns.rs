@@ -13,7 +13,9 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::sandboxes::Sandbox;
-use crate::{limits, policy};
+use ostler_core::egress::policy;
+
+use crate::limits;
 
 /// The addresses of names: 198.18.0.0/15, which no network routes (RFC 2544).
 const FIRST: u32 = 0xc612_0000;

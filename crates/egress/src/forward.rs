@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{self, Body};
 use crate::framing::Framing;
 use crate::inject::{self, Unfit};
-use crate::policy::{self, Code, Decision};
 use crate::record::Line;
 use crate::sandboxes::{Live, Sandbox};
 use crate::service::Egress;
 use crate::upstream::Upstream;
 use crate::{refusal, scrub, websocket};
+use ostler_core::egress::policy::{self, Code, Decision};
 
 /// Where a request goes, and what holds on the way.
 #[derive(Clone)]

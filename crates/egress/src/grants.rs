@@ -4,26 +4,14 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use ostler_core::egress::SealedGrant;
 use ostler_core::ids::{CredentialId, OrganizationId, WorkspaceId};
 use ostler_core::resources::hosts;
 use ostler_seal::open::{KeyRing, Secret};
 use ostler_seal::{Binding, Bound, Hosts, Places, Sealed};
-use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::replace::Table;
-
-/// A placeholder of a sandbox, and the closed secret behind it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SealedGrant {
-    /// What the sandbox sees.
-    pub placeholder: String,
-    /// The credential, which the seal must name.
-    pub credential: CredentialId,
-    /// The secret, in text form.
-    pub sealed: String,
-}
 
 /// Why a grant is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use crate::limits;
-use crate::policy;
+use ostler_core::egress::policy;
 
 /// What a connection begins with.
 pub(crate) enum First {

@@ -14,11 +14,11 @@ use crate::forward::{self, Way};
 use crate::framing::Framed;
 use crate::hello::Hello;
 use crate::limits;
-use crate::policy::{Code, Decision};
 use crate::record::Line;
 use crate::refusal;
 use crate::service::Offers;
 use crate::upstream::Upstream;
+use ostler_core::egress::policy::{Code, Decision};
 
 /// A stream of bytes.
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {}

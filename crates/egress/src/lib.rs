@@ -1,7 +1,7 @@
 //! Egress: the only way out of sandboxes, and the only process that can open a secret.
 //!
 //! A connection from a sandbox comes in over a listener that only this sandbox can reach, so who asks is known without a
-//! word. It says where it wants to go ([`proxy`] and [`transparent`]); the [`policy`] decides by name; the name is resolved once
+//! word. It says where it wants to go ([`proxy`] and [`transparent`]); the policy decides by name ([`ostler_core::egress::policy`]); the name is resolved once
 //! and every address checked ([`resolve`], [`address`]); then bytes are relayed, or, where a secret may have to be put in, TLS
 //! is opened with a certificate of this installation's [`authority`], requests are changed ([`inject`]) and answers scrubbed
 //! ([`scrub`]). Everything that was decided is recorded ([`record`]).
@@ -10,6 +10,7 @@
 mod address;
 mod authority;
 mod body;
+pub mod control;
 mod dns;
 mod forward;
 mod framing;
@@ -19,7 +20,6 @@ mod inject;
 mod intercept;
 pub mod limits;
 mod plain;
-pub mod policy;
 mod proxy;
 pub mod record;
 mod refusal;
@@ -35,7 +35,8 @@ mod upstream;
 mod websocket;
 
 pub use authority::{Authority, AuthorityError};
-pub use grants::{Grant, GrantError, SealedGrant, opened};
+pub use grants::{Grant, GrantError, opened};
+pub use ostler_core::egress::{Record, SealedGrant, Terms, policy};
 pub use resolve::ResolveConfig;
-pub use sandboxes::{Doors, Terms};
+pub use sandboxes::Doors;
 pub use service::{Egress, EgressConfig, StartError};

@@ -72,3 +72,9 @@ pub const NAME_BYTES: usize = 4_096;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often leases are looked at.
 pub const LEASE_WATCH: Duration = Duration::from_secs(5);
+/// How long a question may take, with its answer.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long egress may take to be there.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it is there.
+pub const START_LOOK: Duration = Duration::from_millis(20);

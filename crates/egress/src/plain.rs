@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::body::Body;
 use crate::forward::{self, Way};
 use crate::framing::Framing;
-use crate::policy::{self, Code, Decision};
 use crate::record::Line;
 use crate::refusal;
 use crate::sandboxes::Sandbox;
 use crate::service::Egress;
 use crate::upstream::Upstream;
+use ostler_core::egress::policy::{self, Code, Decision};
 
 /// Answers one request for a host.
 pub(crate) async fn answer(

@@ -17,11 +17,11 @@ use crate::forward::Way;
 use crate::framing::{Framed, Framing};
 use crate::hello::{self, First};
 use crate::intercept::{self, Wire};
-use crate::policy::{self, Code, Decision};
 use crate::record::Line;
 use crate::sandboxes::{Permit, Sandbox};
 use crate::service::Egress;
 use crate::{limits, plain, refusal, relay, transparent, upstream};
+use ostler_core::egress::policy::{self, Code, Decision};
 
 /// Serves one connection to the proxy.
 pub(crate) async fn serve(egress: Arc<Egress>, sandbox: Arc<Sandbox>, stream: TcpStream) {

@@ -5,7 +5,7 @@ use http::{Response, StatusCode, header};
 use serde_json::json;
 
 use crate::body::{self, Body};
-use crate::policy::{Code, Decision};
+use ostler_core::egress::policy::{Code, Decision};
 
 /// The status of a refusal.
 fn status(code: Code) -> StatusCode {

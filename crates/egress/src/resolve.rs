@@ -7,7 +7,7 @@ use hickory_resolver::TokioResolver;
 
 use crate::address::Addresses;
 use crate::limits;
-use crate::policy::Code;
+use ostler_core::egress::policy::Code;
 
 /// What the operator says about names and addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

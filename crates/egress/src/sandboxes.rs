@@ -5,29 +5,15 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-use ostler_core::ids::{OrganizationId, SessionId, WorkspaceId};
-use serde::{Deserialize, Serialize};
+use ostler_core::egress::Terms;
+use ostler_core::ids::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::grants::{Grants, SealedGrant};
-use crate::policy::Policy;
+use crate::grants::Grants;
 use crate::service::Egress;
 use crate::{dns, limits, proxy, transparent};
-
-/// What a sandbox may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Terms {
-    /// The tenant.
-    pub organization: OrganizationId,
-    /// The unit of isolation inside it.
-    pub workspace: WorkspaceId,
-    /// Where it may go.
-    pub policy: Policy,
-    /// What it may use.
-    pub grants: Vec<SealedGrant>,
-}
+use ostler_core::egress::policy::Policy;
 
 /// The sockets of a sandbox on which it is listened to. They belong to its network and to nobody else's.
 #[derive(Debug)]

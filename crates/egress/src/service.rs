@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ostler_core::egress::{Record, Terms};
 use ostler_core::ids::SessionId;
 use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
@@ -13,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::grants::{self, Grants};
-use crate::record::{Record, Records};
+use crate::record::Records;
 use crate::resolve::{ResolveConfig, Resolver};
-use crate::sandboxes::{Doors, Sandboxes, Terms};
+use crate::sandboxes::{Doors, Sandboxes};
 use crate::{limits, trust};
 
 /// How egress is used.
@@ -59,6 +60,7 @@ impl Offers {
 pub struct Egress {
     ring: KeyRing,
     pub(crate) authority: Authority,
+    trusted: String,
     pub(crate) resolver: Resolver,
     both: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
@@ -71,7 +73,8 @@ impl Egress {
     /// Starts it. Needs a runtime of tokio.
     pub fn start(ring: KeyRing, config: &EgressConfig) -> Result<Arc<Self>, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = trust::client(&trust::roots(&config.extra_ca)?, &provider)?;
+        let roots = trust::roots(&config.extra_ca)?;
+        let mut tls = trust::client(&roots, &provider)?;
         // A ticket would tell a host that two sandboxes are of one installation, and one tenant of another's visits.
         tls.resumption = Resumption::disabled();
         let with = |names: &[Protocols]| {
@@ -82,6 +85,7 @@ impl Egress {
         let egress = Arc::new(Self {
             authority: Authority::of(ring.newest(), provider)?,
             ring,
+            trusted: trust::pem(&roots),
             resolver: Resolver::new(&config.resolve),
             both: with(&[Protocols::Http2, Protocols::Http1]),
             http1: with(&[Protocols::Http1]),
@@ -111,9 +115,14 @@ impl Egress {
         &self.ring
     }
 
-    /// The certificate that sandboxes are to trust, in PEM.
+    /// The certificate of this installation's authority, in PEM.
     pub fn certificate(&self) -> String {
         self.authority.certificate()
+    }
+
+    /// All that sandboxes are to trust, in PEM: the authority, and whom egress trusts itself, for connections that are not opened.
+    pub fn certificates(&self) -> String {
+        self.authority.certificate() + &self.trusted
     }
 
     pub(crate) fn tls(&self, offers: Offers) -> Arc<ClientConfig> {

@@ -15,11 +15,11 @@ use crate::forward::Way;
 use crate::framing::{Framed, Framing};
 use crate::hello::{self, Begun, First, Hello};
 use crate::intercept::{self, Wire};
-use crate::policy::{Code, Decision};
 use crate::record::Line;
 use crate::sandboxes::Sandbox;
 use crate::service::Egress;
 use crate::{limits, plain, proxy, upstream};
+use ostler_core::egress::policy::{Code, Decision};
 
 /// Serves one connection to an address of a name; the port is that of the listener.
 pub(crate) async fn serve(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut stream: TcpStream, port: u16) {

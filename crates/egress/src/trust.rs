@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -33,4 +35,20 @@ pub(crate) fn client(roots: &[CertificateDer<'static>], provider: &Arc<CryptoPro
     store.add_parsable_certificates(roots.iter().cloned());
     let config = ClientConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions();
     Ok(config.map_err(|error| StartError::Tls(error.to_string()))?.with_root_certificates(store).with_no_client_auth())
+}
+
+/// Certificates in PEM.
+pub(crate) fn pem(roots: &[CertificateDer<'static>]) -> String {
+    const COLUMNS: usize = 64;
+    let mut text = String::new();
+    for root in roots {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = STANDARD.encode(root);
+        for line in encoded.as_bytes().chunks(COLUMNS) {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
 }

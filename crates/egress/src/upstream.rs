@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 use crate::authority::Protocols;
 use crate::body::Body;
 use crate::limits;
-use crate::policy::Code;
 use crate::service::{Egress, Offers};
+use ostler_core::egress::policy::Code;
 
 /// Why a host does not answer, for a person.
 #[derive(Debug)]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use ostler_core::ids::{CredentialId, IdSource, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_egress::policy::{AllowedHost, Network, Policy};
-use ostler_egress::record::Record;
-use ostler_egress::{Doors, Egress, EgressConfig, ResolveConfig, SealedGrant, Terms};
+use ostler_egress::{Doors, Egress, EgressConfig, Record, ResolveConfig, SealedGrant, Terms};
 use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_seal::{Binding, Bound, Hosts, Places};
 

@@ -3,6 +3,7 @@
 
 mod broker;
 mod connections;
+mod control;
 mod host;
 mod names;
 mod secrets;

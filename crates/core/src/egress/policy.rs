@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use ostler_core::resources::hosts;
 use serde::{Deserialize, Serialize};
+
+use crate::resources::hosts;
 
 /// Where a sandbox may go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
