@@ -46,6 +46,8 @@ def settings_of_the_default_file():
             section = re.sub(r"^(models|prices)\..*", r'\1."ID"', section) + "."
         elif setting := re.fullmatch(r"# ([a-z_0-9]+) = (.*)", line):
             found[section + setting[1]] = setting[2].strip('"')
+        elif section == "egress.resolve." and re.fullmatch(r'# ".+" = (.*)', line):
+            found[section + '"HOST"'] = ""
     return found
 
 

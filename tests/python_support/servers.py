@@ -98,13 +98,14 @@ class Server:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(START_SECONDS)
-        for _ in range(5):
+        # A spawner that is asked takes its sandboxes with it; what does not hear is killed.
+        for look in range(60):
             left = processes_of(self.data)
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             if not left:
                 break
+            for pid in left if look == 0 or look > 50 else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM if look == 0 else signal.SIGKILL)
             time.sleep(0.1)
 
 

@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 10] = [
 const OF_ROOT: [(&str, &str); 1] = [("dockerd", "docker.io")];
 
 /// The Python packages that black-box tests use.
-const PYTHON: [&str; 2] = ["anthropic==2.11.0", "pytest==8.4.2"];
+const PYTHON: [&str; 3] = ["anthropic==2.11.0", "pytest==8.4.2", "trustme==1.2.1"];
 
 /// Other people's model servers, and what the tests need beside them. llama.cpp is built from source,
 /// which takes some minutes once.

@@ -15,7 +15,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const SUITES: [Suite; 15] = [
+pub(crate) const SUITES: [Suite; 16] = [
     Suite { name: "tidy", about: "layers, file sizes, documents", run: tidy::check },
     Suite { name: "fmt", about: "formatting", run: fmt },
     Suite { name: "deny", about: "licences, sources, banned crates", run: deny },
@@ -28,6 +28,7 @@ pub(crate) const SUITES: [Suite; 15] = [
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
     Suite { name: "ratios", about: "costs of a turn against the floor of this machine, and how they grow", run: bench::ratios },
     Suite { name: "sdk", about: "the official Python SDK against the real binary, on both dialects of models", run: sdk },
+    Suite { name: "egress", about: "what sandboxes reach and which secrets they use, with the programs that people use", run: egress },
     Suite { name: "examples", about: "every example as a user runs it: Python, TypeScript, curl", run: examples },
     Suite { name: "openapi", about: "the description linted, and generated requests against the real binary", run: openapi },
     Suite { name: "servers", about: "sessions against llama.cpp and LiteLLM", run: servers },
@@ -124,6 +125,10 @@ fn sdk() -> anyhow::Result<()> {
 fn examples() -> anyhow::Result<()> {
     setup::NODE.installed()?;
     pytest("venv", "tests/examples")
+}
+
+fn egress() -> anyhow::Result<()> {
+    pytest("venv", "tests/egress")
 }
 
 fn servers() -> anyhow::Result<()> {

@@ -73,8 +73,11 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         let (content, used) = inject::into_request(&way.live.grants, &way.host, &mut parts, content).await.map_err(bad)?;
         line.used(used);
         if !way.live.grants.scrubs().is_empty() {
-            for name in ["accept-encoding", "grpc-accept-encoding"] {
-                parts.headers.insert(HeaderName::from_static(name), HeaderValue::from_static("identity"));
+            let identity = HeaderValue::from_static("identity");
+            parts.headers.insert(header::ACCEPT_ENCODING, identity.clone());
+            let of_messages = HeaderName::from_static("grpc-accept-encoding");
+            if parts.headers.contains_key(&of_messages) {
+                parts.headers.insert(of_messages, identity);
             }
         }
         content

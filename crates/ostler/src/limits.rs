@@ -43,3 +43,12 @@ pub(crate) const TABLE_COLUMNS: u16 = 60;
 pub(crate) const COMPLETION: Duration = Duration::from_secs(1);
 /// Things offered by a completion.
 pub(crate) const COMPLETIONS: usize = 100;
+
+/// The first pause before egress is started again; each further one is twice as long.
+pub(crate) const EGRESS_PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest.
+pub(crate) const EGRESS_PAUSE_MOST: Duration = Duration::from_secs(5);
+/// How long egress must have run for its end to count as the first.
+pub(crate) const EGRESS_STEADY: Duration = Duration::from_secs(30);
+/// How long egress may take to end when it is no more needed.
+pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);

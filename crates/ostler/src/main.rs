@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod config;
 mod doctor;
+mod egress;
 mod limits;
 mod logging;
 mod node;
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|role| role == "spawner") {
         let code = ostler_sandbox::spawner_main(args);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|role| role == egress::ROLE) {
+        return egress::main(args);
     }
     // Before anything is written: a shell takes all of it for completions.
     if let Some(code) = complete::answer() {

@@ -10,12 +10,12 @@ use ostler_models::{
     OpenAiOptions, Prices, ProviderEndpoint, ProviderKind,
 };
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::egress::NoEgress;
+use ostler_runtime::egress::Egress;
 use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
-use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand};
+use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, Wishes};
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
 use tokio::net::TcpListener;
@@ -24,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap;
 use crate::client::Access;
 use crate::config::{Provider, Settings};
-use crate::vault_key;
+use crate::{egress, vault_key};
 
+/// What is logged unless something is said.
+pub(crate) const DEFAULT_LOG: &str = "info";
 /// The demo model as a provider.
 const DEMO: &str = "demo";
 
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     data_dir: PathBuf,
     router: SessionRouter,
     sandboxes: Sandboxes,
+    egress: egress::Running,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<anyhow::Result<()>>,
     _lock: DataDirLock,
@@ -71,11 +74,17 @@ impl Node {
         let access = Access { url: format!("http://{}", reachable(address)), key };
         bootstrap::write_access(&data_dir, &access)?;
 
-        let vault_key = vault_key::read(&settings.vault_key)?.public().clone();
+        let keys = vault_key::read(&settings.vault_key)?;
+        let egress = egress::start(&data_dir, &keys, &settings.egress, settings.log.as_deref().unwrap_or(DEFAULT_LOG)).await?;
+        drop(keys);
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
-        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), settings.sandbox.wishes()));
+        sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
+        let mut policy = settings.sandbox.policy.clone();
+        policy.usual.doors = true;
+        let wishes = Wishes { spec: policy.usual.clone(), ..settings.sandbox.wishes() };
+        let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), wishes));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
             epoch,
@@ -85,8 +94,8 @@ impl Node {
             max_output_tokens: settings.max_output_tokens,
             last,
             rest: rest(settings),
-            policy: settings.sandbox.policy.clone(),
-            egress: Arc::new(NoEgress::new(vault_key, "it is not there yet")),
+            policy,
+            egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
         });
 
         let stop = CancellationToken::new();
@@ -96,6 +105,7 @@ impl Node {
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
         tokio::spawn(router.clone().watch_budgets());
         tokio::spawn(router.clone().watch_sandboxes());
+        tokio::spawn(router.clone().watch_networks());
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -103,7 +113,7 @@ impl Node {
             }
         });
 
-        Ok(Self { access, new_key, demo: settings.providers.is_empty(), data_dir, router, sandboxes, stop, server, _lock: lock })
+        Ok(Self { access, new_key, demo: settings.providers.is_empty(), data_dir, router, sandboxes, egress, stop, server, _lock: lock })
     }
 
     /// Resolves when the HTTP server ended by itself, which it should not.
@@ -129,6 +139,7 @@ impl Node {
             Ok(result) => result,
             Err(error) => Err(anyhow::Error::new(error).context("the HTTP server died")),
         };
+        drop(self.egress);
         end_idle_spawner(&self.sandboxes).await;
         // Last, because it says that the end was orderly. It can be gone already; nobody is misled then.
         let _ = std::fs::remove_file(bootstrap::access_file(&self.data_dir));

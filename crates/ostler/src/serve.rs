@@ -32,7 +32,7 @@ async fn serve(settings: Settings, lock: ostler_store::DataDirLock) -> anyhow::R
         say(&format!("\n    {}\n", node.access.key));
     }
     say(&format!("The API key is in {}.", bootstrap::key_file(&settings.data_dir).display()));
-    tracing::info!(url = %node.access.url, data_dir = %settings.data_dir.display(), "serving; sandboxes have no network");
+    tracing::info!(url = %node.access.url, data_dir = %settings.data_dir.display(), "serving; sandboxes reach what their environments allow");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping: asked to terminate"),
         _ = interrupt.recv() => tracing::info!("stopping: interrupted"),

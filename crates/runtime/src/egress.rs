@@ -1,8 +1,11 @@
 //! What the platform needs of egress, the one process that can open a secret. The binary brings the way to it.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
+use ostler_core::egress::Terms;
+use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Auth;
 use ostler_core::resources::validation::{McpProbe, RefreshAttempt, ValidationStatus};
 use ostler_core::time::Timestamp;
@@ -75,6 +78,18 @@ pub trait Egress: Send + Sync + fmt::Debug {
     async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError>;
     /// Tries an OAuth grant at its MCP server.
     async fn validate(&self, credential: CredentialToTry) -> Result<Tried, EgressError>;
+
+    /// Whether it serves sandboxes; without, they are offline.
+    fn serves_sandboxes(&self) -> bool;
+    /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns why
+    /// credentials cannot be used, if some cannot.
+    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError>;
+    /// Changes what a sandbox may; what went on by what is gone ends. `None`: the sandbox is not known there.
+    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<String>>, EgressError>;
+    /// Says that sandboxes are needed; returns those that are not known there.
+    async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError>;
+    /// A sandbox is gone.
+    async fn release(&self, session: &SessionId) -> Result<(), EgressError>;
 }
 
 /// No egress: secrets can be closed and nobody opens them.
@@ -102,6 +117,26 @@ impl Egress for NoEgress {
     }
 
     async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+
+    fn serves_sandboxes(&self) -> bool {
+        false
+    }
+
+    async fn admit(&self, _: &SessionId, _: &Terms, _: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+
+    async fn change(&self, _: &SessionId, _: &Terms) -> Result<Option<Vec<String>>, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+
+    async fn renew(&self, _: &[SessionId]) -> Result<Vec<SessionId>, EgressError> {
+        Err(EgressError::Unavailable(self.reason.clone()))
+    }
+
+    async fn release(&self, _: &SessionId) -> Result<(), EgressError> {
         Err(EgressError::Unavailable(self.reason.clone()))
     }
 }

@@ -64,3 +64,5 @@ pub const ORPHAN_TTL: Duration = Duration::from_secs(60 * 60);
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// How long running sessions may take to write down what they have when the server stops.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How often egress is told which sandboxes it is to serve.
+pub const NETWORK_LOOK: Duration = Duration::from_secs(1);

@@ -31,6 +31,7 @@ use crate::budget::CappedWorkspaces;
 use crate::egress::Egress;
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::network::Networks;
 use crate::parking::{Rest, Sleeps};
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
@@ -152,6 +153,7 @@ impl SessionRouter {
             capped: CappedWorkspaces::default(),
             sandboxes: config.sandboxes,
             egress: config.egress,
+            networks: Networks::default(),
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,

@@ -2,6 +2,7 @@
 //! `ostler-sandbox`. Tests bring their own.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub trait SandboxLink: Send + Sync + std::fmt::Debug {
     async fn cancel(&self, call: &EventId);
     /// The result is in the journal and need not be kept.
     async fn acknowledge(&self, call: &EventId);
+    /// The listeners of its network, in the order of [`ostler_sandbox`]; none where it has no way out. Errors say what went wrong.
+    async fn doors(&self) -> Result<Option<Vec<OwnedFd>>, String>;
 }
 
 /// A sandbox that lives.
@@ -190,5 +193,9 @@ impl SandboxLink for Connection {
 
     async fn acknowledge(&self, call: &EventId) {
         Connection::acknowledge(self, call).await;
+    }
+
+    async fn doors(&self) -> Result<Option<Vec<OwnedFd>>, String> {
+        Connection::doors(self).await.map_err(|error| error.to_string())
     }
 }

@@ -53,11 +53,18 @@ impl SessionRouter {
         };
         // Before the store is asked: a session is there before its sandbox is.
         let kept = deps.sandboxes.list().await.unwrap_or_else(unlisted);
-        let living = deps.sandboxes.living().await.unwrap_or_else(|why| {
-            tracing::error!(%why, "living sandboxes cannot be listed; those that are archived or idle live on");
-            Vec::new()
-        });
-        let living: HashSet<SessionId> = living.into_iter().map(|one| one.session).collect();
+        let networks = self.networks();
+        let living: HashSet<SessionId> = match deps.sandboxes.living().await {
+            Ok(living) => {
+                let living = living.into_iter().map(|one| one.session).collect();
+                self.leave_networks(&networks, &living);
+                living
+            }
+            Err(why) => {
+                tracing::error!(%why, "living sandboxes cannot be listed; those that are archived or idle live on");
+                HashSet::new()
+            }
+        };
         let mut done = Reconciled::default();
         let mut needed = Vec::new();
         for id in kept {

@@ -260,17 +260,10 @@ impl EnvironmentBody {
 
     /// What a user should know about sandboxes of this environment on this server.
     pub fn notices(&self) -> Vec<String> {
-        let Config::Cloud { networking, packages } = &self.config else {
+        let Config::Cloud { packages, .. } = &self.config else {
             return vec!["Self-hosted environments are stored but not served yet: no session can use them.".into()];
         };
-        let mut notices = vec![match networking {
-            Networking::Unrestricted {} => {
-                "Sandboxes are offline: this server has no egress broker yet, so nothing in them can connect anywhere.".into()
-            }
-            Networking::Limited { .. } => {
-                "Sandboxes are offline: this server has no egress broker yet, so allowed_hosts cannot be reached.".to_owned()
-            }
-        }];
+        let mut notices = Vec::new();
         if packages != &Packages::default() {
             notices.push(
                 "Packages are stored but not installed yet; sandboxes offer what their system (the host's, or an image's) has.".into(),

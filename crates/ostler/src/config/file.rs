@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) prices: BTreeMap<String, Price>,
     pub(super) sandbox: Sandbox,
     pub(super) vault: Vault,
+    pub(super) egress: Egress,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +100,15 @@ pub(super) struct Sandbox {
     pub(super) hard_limits: Option<bool>,
     pub(super) most: Most,
     pub(super) oci: Oci,
+}
+
+/// The way out of sandboxes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Egress {
+    pub(super) resolve: BTreeMap<String, String>,
+    pub(super) allow_private: Vec<String>,
+    pub(super) extra_ca: Vec<PathBuf>,
 }
 
 /// Where the key of vaults comes from.

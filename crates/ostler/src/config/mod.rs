@@ -1,6 +1,7 @@
 //! Settings: what the file says, what the environment says, what the flags say, and what that
 //! comes to. Read once and passed by value.
 
+mod egress;
 mod file;
 mod providers;
 mod sandbox;

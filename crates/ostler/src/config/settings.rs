@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use ostler_core::cost::Price;
+use ostler_egress::EgressConfig;
 
-use super::file;
 use super::providers::{self, Provider};
 use super::sandbox::{self, Sandbox};
 use super::shown::{Origins, Shown};
 use super::vault::{self, VaultKey};
+use super::{egress, file};
 use crate::cli::{CommonArgs, is_typed};
 
 /// The settings of this process, resolved.
@@ -32,6 +33,9 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_key: Option<String>,
     pub(crate) sandbox: Sandbox,
     pub(crate) vault_key: VaultKey,
+    pub(crate) egress: EgressConfig,
+    /// What is logged, as it was said.
+    pub(crate) log: Option<String>,
     /// Each of them for people, with its origin.
     pub(crate) shown: Vec<Shown>,
 }
@@ -101,6 +105,7 @@ impl Settings {
         }
         let prices = providers::prices(file.prices)?;
         let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        let egress = egress::read(file.egress, &mut origins)?;
         let vault_key = vault::read(file.vault, &data_dir, &env, &mut origins)?;
         Ok(Self {
             data_dir,
@@ -115,6 +120,8 @@ impl Settings {
             bootstrap_key,
             sandbox,
             vault_key,
+            egress,
+            log: common.log.clone(),
             shown: origins.shown,
         })
     }

@@ -31,6 +31,7 @@ use super::request::{offered, plan, request};
 use crate::error::RuntimeError;
 use crate::fault::{self, Point};
 use crate::limits;
+use crate::network;
 use crate::subscribe::Hub;
 
 /// A command, and who waits for its answer.
@@ -394,6 +395,7 @@ impl Actor {
         if let Some(incarnation) = incarnation {
             place::forget(&self.link, incarnation).await;
         }
+        network::leave(&self.deps, &self.id);
         match tokio::time::timeout(limits::PARK, self.deps.sandboxes.stop(&self.id)).await {
             Ok(Ok(())) => tracing::info!(session = %self.id, "parked its sandbox"),
             Ok(Err(why)) => tracing::error!(session = %self.id, %why, "a sandbox without work cannot be ended"),
@@ -402,6 +404,7 @@ impl Actor {
     }
 
     fn end_sandbox(&self) {
+        network::leave(&self.deps, &self.id);
         let (deps, id) = (Arc::clone(&self.deps), self.id.clone());
         tokio::spawn(async move {
             if let Err(why) = deps.sandboxes.stop(&id).await {

@@ -1,7 +1,6 @@
 //! Performing effects. Each runs in a task of its own and ends, whatever happens, in exactly one
 //! message to its session.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use super::deps::Deps;
 use super::place::{Ahead, Link, forget, reach, stop};
 use crate::fault::{self, Point};
 use crate::limits;
+use crate::network;
 use crate::sandbox::{AttachFailure, SandboxLink};
 use crate::subscribe::{Hub, PreviewKind};
 
@@ -164,7 +164,7 @@ pub(crate) fn run_call(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispa
     supervised(results, died, async move { perform(&deps, &session, &link, dispatch).await });
 }
 
-async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispatch) -> Input {
+async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: Dispatch) -> Input {
     let Dispatch { call, incarnation, fresh, cancel } = dispatch;
     let lost = |fresh: bool| {
         let (call, incarnation) = (call.id.clone(), incarnation.clone());
@@ -186,7 +186,7 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
         tool: call.name.clone(),
         input: Value::Object(call.input.clone()),
         timeout_ms,
-        environment: BTreeMap::new(),
+        environment: deps.networks.environment(session),
     };
     if fresh && cancel.is_cancelled() {
         return Input::CallFinished {
@@ -203,10 +203,12 @@ async fn perform(deps: &Deps, session: &SessionId, link: &Link, dispatch: Dispat
         // A connection of this server cannot speak for what the last server sent.
         Some(Err(CallError::NeverReceived)) => {
             forget(link, &incarnation).await;
+            network::leave(deps, session);
             lost(fresh)
         }
         Some(Err(CallError::Lost { why })) => {
             forget(link, &incarnation).await;
+            network::leave(deps, session);
             Input::CallLost { call: call.id.clone(), incarnation: incarnation.clone(), why: why.map(str::to_owned) }
         }
         None => {

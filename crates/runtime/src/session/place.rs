@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::deps::Deps;
 use super::effects::{Results, supervised};
 use crate::limits;
+use crate::network;
 use crate::policy;
 use crate::sandbox::{AttachFailure, SandboxLink};
 
@@ -109,7 +110,7 @@ pub(crate) fn start_sandbox(deps: &Arc<Deps>, whose: Whose, link: &Link, results
     });
 }
 
-async fn create(deps: &Deps, whose: &Whose) -> Result<Life, String> {
+async fn create(deps: &Arc<Deps>, whose: &Whose) -> Result<Life, String> {
     let incarnation = IncarnationId::mint(&mut deps.ambient.ids());
     let spec = spec(deps, whose).await?;
     // Many at once would take the machine from those that run; in each workspace's turn.
@@ -119,7 +120,9 @@ async fn create(deps: &Deps, whose: &Whose) -> Result<Life, String> {
     room(deps, &spec).await?;
     let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
-    Ok((incarnation, started.map_err(|_| late())??))
+    let link = started.map_err(|_| late())??;
+    network::introduce(deps, &whose.session, &link).await;
+    Ok((incarnation, link))
 }
 
 /// Waits until the machine has room for it, in the place that lets nobody else start.
@@ -152,7 +155,7 @@ pub(crate) async fn spec(deps: &Deps, whose: &Whose) -> Result<SandboxSpec, Stri
 
 /// The living sandbox: the known way to it, or a new one to a life that survived the last server.
 pub(super) async fn reach(
-    deps: &Deps,
+    deps: &Arc<Deps>,
     session: &SessionId,
     link: &Link,
     incarnation: &IncarnationId,
@@ -175,6 +178,7 @@ pub(super) async fn reach(
             Err(failure) => return Err(failure),
         }
     };
+    network::introduce(deps, session, &alive).await;
     lives.known = Some((incarnation.clone(), Arc::clone(&alive)));
     Ok(alive)
 }
@@ -187,7 +191,8 @@ pub(crate) async fn forget(link: &Link, incarnation: &IncarnationId) {
     }
 }
 
-pub(super) async fn stop(deps: &Deps, session: &SessionId) {
+pub(super) async fn stop(deps: &Arc<Deps>, session: &SessionId) {
+    network::leave(deps, session);
     if let Err(why) = deps.sandboxes.stop(session).await {
         tracing::error!(%session, %why, "a sandbox cannot be ended");
     }

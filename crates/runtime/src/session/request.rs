@@ -12,7 +12,8 @@ use ostler_models::Models;
 
 /// Tells the model where its tools run; behind the agent's own prompt, only for agents with tools.
 const SANDBOX_NOTE: &str = "Your built-in tools run in an isolated Linux sandbox. The working directory is /workspace; it is kept for the whole session. \
-Put files meant for the user into /mnt/session/outputs. The sandbox has no network access.";
+Put files meant for the user into /mnt/session/outputs. What it reaches on the network is limited by its environment; a refusal says why. \
+Variables that hold secrets have placeholders in them, which work as the secrets do in requests to the hosts that they are for.";
 
 /// Tokens that providers add for tools as such, and around each of them.
 const TOKENS_AROUND_TOOLS: usize = 1_000;

@@ -10,6 +10,7 @@ use ostler_core::resources::validation::{CredentialValidation, ValidationStatus}
 use ostler_core::resources::vault::VaultBody;
 use ostler_core::time::Timestamp;
 use ostler_runtime::egress::{CredentialToTry, EgressError, Renewed, Tried};
+use ostler_runtime::network::Changed;
 use ostler_store::{ChildInsertion, Document, Family, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -121,7 +122,10 @@ async fn create(
         sealed: sealing::to_text(&parts),
     };
     let refusal = match api.state.store.insert_child(&caller.scope, &document, VaultBody::KIND, CREDENTIALS_PER_VAULT).await? {
-        ChildInsertion::Inserted => return Ok(Json(CredentialBody::wire(documents::read_stored(&document)?))),
+        ChildInsertion::Inserted => {
+            api.state.router.changed(Changed::Vault(&vault)).await;
+            return Ok(Json(CredentialBody::wire(documents::read_stored(&document)?)));
+        }
         ChildInsertion::NoParent => VaultId::missing(vault.as_str()),
         ChildInsertion::ParentArchived => Refusal::invalid("the vault is archived and takes no credentials"),
         ChildInsertion::KeyTaken => Refusal::conflict(taken(&change.body.auth)),
@@ -204,6 +208,7 @@ async fn update(
         let parts = sealing::sealed(&api, whose, before.lock + 1, &change.body.auth, &change.secrets, parts).await?;
         let next = Document { body: documents::text(&change.body)?, sealed: sealing::to_text(&parts), ..before };
         if let Some(next) = replaced(&api, &caller, next).await? {
+            api.state.router.changed(Changed::Vault(&vault)).await;
             return Ok(Json(CredentialBody::wire(documents::read_stored(&next)?)));
         }
     }
@@ -226,6 +231,7 @@ async fn replaced(api: &Api, caller: &Caller, changed: Document) -> Result<Optio
 async fn delete(State(api): State<Api>, caller: Caller, Ids(vault, id): Ids<VaultId, CredentialId>) -> ApiResult<Json<DeletedCredential>> {
     found(&api, &caller, &vault, &id).await?;
     documents::delete::<CredentialBody>(&api, &caller, &id, None).await?;
+    api.state.router.changed(Changed::Vault(&vault)).await;
     Ok(Json(DeletedCredential { id, kind: "vault_credential_deleted" }))
 }
 
@@ -237,7 +243,9 @@ async fn delete(State(api): State<Api>, caller: Caller, Ids(vault, id): Ids<Vaul
     responses((status = 200, body = Credential)))]
 async fn archive(State(api): State<Api>, caller: Caller, Ids(vault, id): Ids<VaultId, CredentialId>) -> ApiResult<Json<Credential>> {
     found(&api, &caller, &vault, &id).await?;
-    Ok(Json(documents::archive::<CredentialBody>(&api, &caller, &id).await?))
+    let archived = documents::archive::<CredentialBody>(&api, &caller, &id).await?;
+    api.state.router.changed(Changed::Vault(&vault)).await;
+    Ok(Json(archived))
 }
 
 /// Tries an OAuth credential at its MCP server.

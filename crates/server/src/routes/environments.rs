@@ -5,6 +5,7 @@ use axum::extract::State;
 use ostler_core::ids::{EnvironmentId, IdSource};
 use ostler_core::resources::environment::{EnvironmentBody, EnvironmentCreateParams, EnvironmentUpdateParams};
 use ostler_core::time::Timestamp;
+use ostler_runtime::network::Changed;
 use ostler_store::SessionRef;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -80,7 +81,7 @@ impl Resource for EnvironmentBody {
 /// Creates an environment.
 ///
 /// What is left out of `config` is filled in. `notices` in the answer say what this server does not do as the
-/// settings say, such as that sandboxes are offline.
+/// settings say, such as that packages are not installed.
 #[utoipa::path(post, path = "/v1/environments", operation_id = "create_environment", tag = "environments", request_body = EnvironmentCreateParams, responses((status = 200, body = Environment)))]
 async fn create(
     State(api): State<Api>,
@@ -137,7 +138,9 @@ async fn update(
         }
         Ok(next)
     };
-    Ok(Json(documents::update(&api, &caller, &id, None, change).await?))
+    let updated = documents::update(&api, &caller, &id, None, change).await?;
+    api.state.router.changed(Changed::Environment(&id)).await;
+    Ok(Json(updated))
 }
 
 /// Deletes an environment that no session refers to.

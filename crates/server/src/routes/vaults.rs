@@ -5,6 +5,7 @@ use axum::extract::State;
 use ostler_core::ids::{IdSource, VaultId};
 use ostler_core::resources::vault::{VaultBody, VaultCreateParams, VaultUpdateParams};
 use ostler_core::time::Timestamp;
+use ostler_runtime::network::Changed;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -126,6 +127,7 @@ async fn update(
     params(("vault_id" = VaultId, Path, description = "The vault.")), responses((status = 200, body = DeletedVault)))]
 async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<VaultId>) -> ApiResult<Json<DeletedVault>> {
     documents::delete::<VaultBody>(&api, &caller, &id, None).await?;
+    api.state.router.changed(Changed::Vault(&id)).await;
     Ok(Json(DeletedVault { id, kind: "vault_deleted" }))
 }
 
@@ -139,5 +141,6 @@ async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<VaultId>) ->
     if !api.state.store.archive_family(&caller.scope, VaultBody::KIND, id.as_str(), at).await? {
         return Err(VaultId::missing(id.as_str()).into());
     }
+    api.state.router.changed(Changed::Vault(&id)).await;
     Ok(Json(VaultBody::wire(documents::read(&api, &caller, &id, None).await?)))
 }

@@ -12,6 +12,7 @@ mod sessions;
 mod vaults;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use ostler_core::egress::Terms;
 use ostler_core::ids::{IncarnationId, SessionId};
 use ostler_core::resources::validation::ValidationStatus;
 use ostler_core::scope::{Principal, Scope, Tenant};
@@ -106,6 +108,26 @@ impl Egress for Opener {
     async fn validate(&self, credential: CredentialToTry) -> Result<Tried, EgressError> {
         let renewed = Renewed { sealed: credential.sealed, expires_at: None };
         Ok(Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: Some(renewed) })
+    }
+
+    fn serves_sandboxes(&self) -> bool {
+        false
+    }
+
+    async fn admit(&self, _: &SessionId, _: &Terms, _: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {
+        Ok(Vec::new())
+    }
+
+    async fn change(&self, _: &SessionId, _: &Terms) -> Result<Option<Vec<String>>, EgressError> {
+        Ok(None)
+    }
+
+    async fn renew(&self, _: &[SessionId]) -> Result<Vec<SessionId>, EgressError> {
+        Ok(Vec::new())
+    }
+
+    async fn release(&self, _: &SessionId) -> Result<(), EgressError> {
+        Ok(())
     }
 }
 

@@ -1,0 +1,234 @@
+//! The networks of sandboxes. Each sandbox is introduced to egress with what its session may reach and use, and is kept known
+//! there for as long as it is needed; whoever takes a credential away takes it away there.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ostler_core::egress::policy::Policy;
+use ostler_core::egress::{SealedGrant, Terms, placeholder};
+use ostler_core::ids::{CredentialId, EnvironmentId, SessionId, VaultId};
+use ostler_core::limits::CREDENTIALS_PER_VAULT;
+use ostler_core::resources::credential::{Auth, CredentialBody, SECRET_VALUE};
+use ostler_core::resources::environment::EnvironmentBody;
+use ostler_core::resources::session::SessionAgent;
+use ostler_core::scope::{Scope, SystemReason};
+use ostler_store::{DocumentFilter, PageRequest};
+use serde::Deserialize;
+
+use crate::egress::EgressError;
+use crate::limits;
+use crate::router::SessionRouter;
+use crate::sandbox::SandboxLink;
+use crate::session::deps::Deps;
+
+/// The kind of the documents that credentials are.
+const CREDENTIAL: &str = "vault_credential";
+
+/// What a session's sandbox may, and where that comes from.
+#[derive(Debug, Clone)]
+struct Described {
+    terms: Terms,
+    /// The placeholders, by the names of their variables.
+    environment: BTreeMap<String, String>,
+    vaults: Vec<VaultId>,
+    from: EnvironmentId,
+}
+
+#[derive(Debug)]
+struct Known {
+    link: Arc<dyn SandboxLink>,
+    described: Described,
+}
+
+/// The sandboxes that egress is to know.
+#[derive(Debug, Default)]
+pub(crate) struct Networks {
+    known: Mutex<HashMap<SessionId, Known>>,
+}
+
+impl Networks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The variables that calls of a session bring.
+    pub(crate) fn environment(&self, session: &SessionId) -> BTreeMap<String, String> {
+        self.lock().get(session).map(|known| known.described.environment.clone()).unwrap_or_default()
+    }
+
+    fn link(&self, session: &SessionId) -> Option<(Arc<dyn SandboxLink>, Terms)> {
+        self.lock().get(session).map(|known| (Arc::clone(&known.link), known.described.terms.clone()))
+    }
+}
+
+/// Introduces a sandbox. That goes on in the background: what connects before it is done waits.
+pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<dyn SandboxLink>) {
+    if !deps.egress.serves_sandboxes() {
+        return;
+    }
+    let described = match describe(deps, session).await {
+        Ok(described) => described,
+        Err(why) => return tracing::error!(%session, why, "what a sandbox may reach is not known; it reaches nothing"),
+    };
+    deps.networks.lock().insert(session.clone(), Known { link: Arc::clone(link), described });
+    let (deps, session) = (Arc::clone(deps), session.clone());
+    tokio::spawn(async move { admit(&deps, &session).await });
+}
+
+/// Hands the doors of a known sandbox to egress.
+async fn admit(deps: &Deps, session: &SessionId) {
+    let Some((link, terms)) = deps.networks.link(session) else { return };
+    let doors = match link.doors().await {
+        Ok(Some(doors)) => doors,
+        Ok(None) => return,
+        Err(why) => return tracing::warn!(%session, why, "a sandbox does not hand out its doors; it is asked again"),
+    };
+    match deps.egress.admit(session, &terms, doors).await {
+        Ok(unusable) => say_unusable(session, &unusable),
+        Err(error) => tracing::warn!(%session, %error, "egress does not serve a sandbox; it is asked again"),
+    }
+}
+
+fn say_unusable(session: &SessionId, unusable: &[String]) {
+    for why in unusable {
+        tracing::warn!(%session, why, "a credential cannot be used");
+    }
+}
+
+/// Lets egress forget a sandbox that has ended.
+pub(crate) fn leave(deps: &Arc<Deps>, session: &SessionId) {
+    if deps.networks.lock().remove(session).is_none() {
+        return;
+    }
+    let (deps, session) = (Arc::clone(deps), session.clone());
+    tokio::spawn(async move {
+        // One that is not let go of is when its lease ends.
+        if let Err(error) = deps.egress.release(&session).await {
+            tracing::debug!(%session, %error, "egress was not told of the end of a sandbox");
+        }
+    });
+}
+
+/// The secrets of a credential, as they are stored.
+type Parts = BTreeMap<String, String>;
+
+#[derive(Deserialize)]
+struct VaultsOfView {
+    #[serde(default)]
+    vaults: Vec<VaultId>,
+}
+
+async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String> {
+    let scope = Scope::System(SystemReason::Recovery);
+    let unread = |error: &dyn std::fmt::Display| error.to_string();
+    let row = deps.store.session(&scope, session).await.map_err(|error| unread(&error))?.ok_or("there is no such session")?;
+    let agent: SessionAgent = serde_json::from_str(&row.agent).map_err(|error| unread(&error))?;
+    let VaultsOfView { vaults } = serde_json::from_str(&row.view).map_err(|error| unread(&error))?;
+    let environment = deps.store.document(&scope, "environment", row.environment_id.as_str()).await.map_err(|error| unread(&error))?;
+    let policy = match environment {
+        Some(document) => {
+            let body: EnvironmentBody = serde_json::from_str(&document.body).map_err(|error| unread(&error))?;
+            Policy::of_environment(&body.config, agent.mcp_servers.iter().map(|server| server.url.as_str()))
+        }
+        None => Policy::none(),
+    };
+    let (mut grants, mut variables) = (Vec::new(), BTreeMap::new());
+    for vault in &vaults {
+        let filter = DocumentFilter { parent: Some(vault.to_string()), ..DocumentFilter::default() };
+        let page = PageRequest::first(usize::try_from(CREDENTIALS_PER_VAULT).unwrap_or(usize::MAX));
+        let found = deps.store.documents(&scope, CREDENTIAL, &filter, &page).await.map_err(|error| unread(&error))?;
+        for document in found.rows.into_iter().filter(|document| document.workspace == row.workspace) {
+            let body: CredentialBody = serde_json::from_str(&document.body).map_err(|error| unread(&error))?;
+            let Auth::EnvironmentVariable { secret_name, .. } = body.auth else { continue };
+            let parts: Parts = document.sealed.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            let (Some(sealed), Ok(credential)) = (parts.get(SECRET_VALUE), document.id.parse::<CredentialId>()) else { continue };
+            // The first vault that has one counts.
+            if variables.contains_key(&secret_name) {
+                continue;
+            }
+            let placeholder = placeholder(session, &secret_name);
+            grants.push(SealedGrant { placeholder: placeholder.clone(), credential, sealed: sealed.clone() });
+            variables.insert(secret_name, placeholder);
+        }
+    }
+    let terms = Terms { organization: row.organization, workspace: row.workspace, policy, grants };
+    Ok(Described { terms, environment: variables, vaults, from: row.environment_id })
+}
+
+/// What was changed that sandboxes may depend on.
+#[derive(Debug, Clone, Copy)]
+pub enum Changed<'a> {
+    /// A vault, or a credential in it.
+    Vault(&'a VaultId),
+    /// An environment.
+    Environment(&'a EnvironmentId),
+}
+
+impl SessionRouter {
+    /// Has egress know what changed, before this returns. Connections that depended on what is gone end.
+    pub async fn changed(&self, changed: Changed<'_>) {
+        let deps = self.deps();
+        let concerns = |known: &Known| match changed {
+            Changed::Vault(vault) => known.described.vaults.contains(vault),
+            Changed::Environment(environment) => known.described.from == *environment,
+        };
+        let concerned: Vec<SessionId> =
+            deps.networks.lock().iter().filter(|(_, known)| concerns(known)).map(|(session, _)| session.clone()).collect();
+        for session in concerned {
+            let described = match describe(deps, &session).await {
+                Ok(described) => described,
+                Err(why) => {
+                    tracing::error!(%session, why, "what a sandbox may reach is not known any more; it reaches nothing");
+                    leave(deps, &session);
+                    continue;
+                }
+            };
+            let terms = described.terms.clone();
+            match deps.networks.lock().get_mut(&session) {
+                Some(known) => known.described = described,
+                None => continue,
+            }
+            match deps.egress.change(&session, &terms).await {
+                Ok(Some(unusable)) => say_unusable(&session, &unusable),
+                Ok(None) => admit(deps, &session).await,
+                // Its lease is not renewed with what it was before: the next look introduces it again.
+                Err(error) => tracing::warn!(%session, %error, "egress was not told of a change; it is told again"),
+            }
+        }
+    }
+
+    /// Keeps sandboxes known to egress until the server stops, and makes them known again to one that was started anew.
+    pub async fn watch_networks(self) {
+        let deps = self.deps();
+        while deps.egress.serves_sandboxes() {
+            tokio::select! {
+                () = deps.stopping.cancelled() => return,
+                () = tokio::time::sleep(limits::NETWORK_LOOK) => {}
+            }
+            let known = self.networks();
+            if known.is_empty() {
+                continue;
+            }
+            match deps.egress.renew(&known).await {
+                Ok(unknown) => {
+                    for session in unknown {
+                        admit(deps, &session).await;
+                    }
+                }
+                Err(EgressError::Unavailable(why) | EgressError::Refused(why)) => {
+                    tracing::warn!(why, "egress does not answer; sandboxes reach nothing until it does");
+                }
+            }
+        }
+    }
+
+    /// The sessions whose sandboxes are known.
+    pub(crate) fn networks(&self) -> Vec<SessionId> {
+        self.deps().networks.lock().keys().cloned().collect()
+    }
+
+    /// Lets go of those of these that do not live any more.
+    pub(crate) fn leave_networks(&self, of: &[SessionId], living: &HashSet<SessionId>) {
+        of.iter().filter(|session| !living.contains(*session)).for_each(|session| leave(self.deps(), session));
+    }
+}
