@@ -8,13 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ostler_seal::open::KeyPair as VaultKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
+    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::NoServerSessionStorage;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::limits;
+
+/// Bytes of the number of a certificate (RFC 5280 allows 20).
+const SERIAL_BYTES: usize = 16;
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +118,8 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
+        // Some programs refuse a second certificate with the number of another.
+        params.serial_number = Some(SerialNumber::from_slice(&Sha256::digest(host.as_bytes())[..SERIAL_BYTES]));
         (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2046, 1, 1));
         let certificate = params.signed_by(&self.leaf, &self.issuer).map_err(failed)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf.serialize_der()));
@@ -122,6 +130,9 @@ impl Authority {
             .with_single_cert(vec![CertificateDer::from(certificate.der().to_vec())], key)
             .map_err(failed)?;
         config.alpn_protocols = vec![protocols.name().to_vec()];
+        // Sessions are not resumed, and what they would cost is not kept.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(config)
     }
 }

@@ -1,5 +1,6 @@
 //! Bodies on their way: counted, replaced in, decoded.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +13,12 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_util::sync::CancellationToken;
 
+use crate::limits;
 use crate::record::Line;
 use crate::replace::{Stream, Table};
+use crate::sandboxes::Permit;
 
 /// Why a body ended too early.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +60,12 @@ pub(crate) fn replaced(body: Body, table: Arc<Table>) -> Body {
     if table.is_empty() {
         return body;
     }
-    Replaced { body, stream: Some(Stream::new(Arc::clone(&table))), table, trailers: None }.boxed_unsync()
+    Replaced { body, stream: Some(Stream::new(Arc::clone(&table))), table, trailers: None, waits: None }.boxed_unsync()
 }
 
-/// A body that keeps a line of the log open until it ends.
-pub(crate) fn with_line(body: Body, line: Line) -> Body {
-    WithLine { body, _line: line }.boxed_unsync()
+/// A body that keeps a line of the log open, and a place taken, until it ends, or until it must.
+pub(crate) fn with_line(body: Body, line: Line, ended: CancellationToken, place: Option<Arc<Permit>>) -> Body {
+    WithLine { body, _line: line, ended, _place: place }.boxed_unsync()
 }
 
 struct Replaced {
@@ -70,6 +74,8 @@ struct Replaced {
     stream: Option<Stream>,
     table: Arc<Table>,
     trailers: Option<HeaderMap>,
+    /// Until when what is held waits for more.
+    waits: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl http_body::Body for Replaced {
@@ -82,7 +88,21 @@ impl http_body::Body for Replaced {
             let Some(stream) = &mut this.stream else {
                 return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             };
-            let rest = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            let next = match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(next) => {
+                    this.waits = None;
+                    next
+                }
+                Poll::Pending if stream.holds() => {
+                    // Whoever reads may wait for just this before anything more is said.
+                    let waits = this.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(limits::HELD)));
+                    ready!(waits.as_mut().poll(cx));
+                    this.waits = None;
+                    return Poll::Ready(Some(Ok(Frame::data(stream.finish()))));
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            let rest = match next {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
@@ -112,6 +132,8 @@ impl http_body::Body for Replaced {
 struct WithLine {
     body: Body,
     _line: Line,
+    ended: CancellationToken,
+    _place: Option<Arc<Permit>>,
 }
 
 impl http_body::Body for WithLine {
@@ -119,6 +141,9 @@ impl http_body::Body for WithLine {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ended.is_cancelled() {
+            return Poll::Ready(Some(Err(BodyError("what allowed it is gone".into()))));
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -133,6 +158,10 @@ impl http_body::Body for WithLine {
 
 /// Replaces in the values of headers. What a replacement makes of a value is one as well: placeholders are plain text.
 pub(crate) fn in_headers(table: &Table, headers: &mut HeaderMap) {
+    let named: Vec<_> = headers.keys().filter(|name| table.is_in_name(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
     for value in headers.values_mut() {
         if let Some(changed) = table.whole(value.as_bytes()) {
             *value = HeaderValue::from_bytes(&changed).unwrap_or_else(|_| HeaderValue::from_static("[redacted]"));
@@ -142,7 +171,7 @@ pub(crate) fn in_headers(table: &Table, headers: &mut HeaderMap) {
 
 /// A body without its content encoding; none where the encoding is not known.
 pub(crate) fn decoded(body: Body, encoding: &[u8]) -> Option<Body> {
-    use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder};
+    use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 
     let encoding = encoding.trim_ascii().to_ascii_lowercase();
     if encoding.is_empty() || encoding == b"identity" {
@@ -156,13 +185,15 @@ pub(crate) fn decoded(body: Body, encoding: &[u8]) -> Option<Body> {
             StreamBody::new(ReaderStream::new(GzipDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync()
         }
         b"br" => StreamBody::new(ReaderStream::new(BrotliDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync(),
-        b"deflate" => StreamBody::new(ReaderStream::new(DeflateDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync(),
+        b"deflate" => StreamBody::new(ReaderStream::new(ZlibDecoder::new(reader)).map_ok(Frame::data).map_err(frames)).boxed_unsync(),
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::*;
 
     fn body(pieces: &'static [&'static str], trailer: Option<&'static str>) -> Body {
@@ -180,6 +211,16 @@ mod tests {
         let whole = replaced(body(&["a se", "cr", "et b sec"], Some("is secret")), table).collect().await.unwrap();
         assert_eq!(whole.trailers().unwrap()["etag"], "is S");
         assert_eq!(whole.to_bytes(), "a S b sec");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_the_beginning_of_a_secret_is_held_for_a_while_only() {
+        let table = Arc::new(Table::new([(b"secret".to_vec(), b"S".to_vec())]));
+        let first: Result<Frame<Bytes>, BodyError> = Ok(Frame::data(Bytes::from_static(b"yes")));
+        let pieces = futures::stream::iter([first]).chain(futures::stream::pending());
+        let mut body = replaced(StreamBody::new(pieces).boxed_unsync(), table);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ye");
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "s");
     }
 
     #[tokio::test]

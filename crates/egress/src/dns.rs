@@ -70,7 +70,10 @@ pub(crate) async fn udp(sandbox: Arc<Sandbox>, socket: UdpSocket) {
     let serving = async {
         loop {
             // An error is of one packet, such as a port that is closed again.
-            let Ok((count, from)) = socket.recv_from(&mut buffer).await else { continue };
+            let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                continue;
+            };
             if let Some(answer) = answer(&buffer[..count]) {
                 let _ = socket.send_to(&answer, from).await;
             }

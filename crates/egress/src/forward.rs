@@ -13,7 +13,7 @@ use crate::body::{self, Body};
 use crate::framing::Framing;
 use crate::inject::{self, Unfit};
 use crate::record::Line;
-use crate::sandboxes::{Live, Sandbox};
+use crate::sandboxes::{Live, Permit, Sandbox};
 use crate::service::Egress;
 use crate::upstream::Upstream;
 use crate::{refusal, scrub, websocket};
@@ -30,6 +30,8 @@ pub(crate) struct Way {
     pub(crate) decision: Decision,
     /// Whether TLS was opened, so that secrets may be put in and must be taken out.
     pub(crate) is_opened: bool,
+    /// The place that it has among what is passed on at once, unless its connection has it.
+    pub(crate) place: Option<Arc<Permit>>,
     /// How the requests of the connection are framed.
     pub(crate) framing: Arc<Framing>,
     /// Ends what goes on by itself after an answer, such as a WebSocket.
@@ -48,7 +50,7 @@ pub(crate) async fn forward(way: Way, upstream: Arc<Upstream>, request: Request<
     match passed(&way, &upstream, request, &mut line).await {
         Ok(response) => {
             line.answered(response.status().as_u16());
-            response.map(|content| body::with_line(content, line))
+            response.map(|content| body::with_line(content, line, way.ended.clone(), way.place.clone()))
         }
         Err((code, detail)) => {
             line.failed(code);
@@ -70,20 +72,25 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
     let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     without_hops(&mut parts.headers);
     let content = if way.is_opened {
-        let (content, used) = inject::into_request(&way.live.grants, &way.host, &mut parts, content).await.map_err(bad)?;
+        let (content, used) =
+            inject::into_request(&way.live.grants, &way.host, &mut parts, content, &way.egress.bodies).await.map_err(bad)?;
         line.used(used);
-        if !way.live.grants.scrubs().is_empty() {
-            let identity = HeaderValue::from_static("identity");
-            parts.headers.insert(header::ACCEPT_ENCODING, identity.clone());
-            let of_messages = HeaderName::from_static("grpc-accept-encoding");
-            if parts.headers.contains_key(&of_messages) {
-                parts.headers.insert(of_messages, identity);
-            }
-        }
         content
     } else {
         content
     };
+    let scrubs = way.live.grants.scrubs();
+    if !scrubs.is_empty() {
+        for name in [header::RANGE, header::IF_RANGE] {
+            parts.headers.remove(name);
+        }
+        let identity = HeaderValue::from_static("identity");
+        parts.headers.insert(header::ACCEPT_ENCODING, identity.clone());
+        let of_messages = HeaderName::from_static("grpc-accept-encoding");
+        if parts.headers.contains_key(&of_messages) {
+            parts.headers.insert(of_messages, identity);
+        }
+    }
     if is_websocket {
         websocket::ask(&mut parts.headers);
     }
@@ -93,13 +100,16 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
     target(way, upstream.is_http2(), &mut parts).map_err(bad)?;
     let answered = upstream.send(Request::from_parts(parts, content)).await;
     let mut response = answered.map_err(|failure| (Code::Unreachable, failure.0))?;
-    let scrubs = if way.is_opened { way.live.grants.scrubs() } else { Arc::default() };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(inside) = upgrade else { return Err((Code::Unreachable, "it changed the protocol without being asked".into())) };
         let outside = hyper::upgrade::on(&mut response);
         let (counts, ended) = ((line.sent(), line.received()), way.ended.clone());
-        let kept = Arc::clone(&scrubs);
+        let (kept, places) = (Arc::clone(&scrubs), (way.place.clone(), way.sandbox.exchange(&way.egress)));
+        if places.0.is_none() && places.1.is_none() {
+            return Err((Code::TooMuch, "too many WebSockets".into()));
+        }
         tokio::spawn(async move {
+            let _places = places;
             let both = async {
                 let (inside, outside) = tokio::try_join!(inside, outside)?;
                 let _ = crate::relay::relay(TokioIo::new(inside), TokioIo::new(outside), counts.0, counts.1, Some(&kept)).await;
@@ -112,6 +122,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         });
         let (mut parts, _) = response.into_parts();
         body::in_headers(&scrubs, &mut parts.headers);
+        parts.extensions.clear();
         return Ok(Response::from_parts(parts, body::empty()));
     }
     let (mut parts, content) = response.into_parts();

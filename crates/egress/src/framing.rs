@@ -24,7 +24,8 @@ impl Framing {
 const LENGTH: &[u8] = b"content-length";
 const ENCODING: &[u8] = b"transfer-encoding";
 
-/// Lines, as far as they begin like one of the two headers. A body may hold such lines, too; that alone refuses nothing.
+/// Lines, as far as they begin like one of the two headers. A body may hold such lines, too; that refuses
+/// the next request of its connection if that one is chunked, and nothing else.
 #[derive(Debug, Default)]
 struct Lines {
     begun: Vec<u8>,

@@ -101,7 +101,9 @@ fn forms(grant: &Grant) -> Vec<(Vec<u8>, Vec<u8>)> {
     }
     let redacted = |form: Vec<u8>| (form, b"[redacted]".to_vec());
     forms.push(redacted(percent_encoded(secret)));
+    forms.push(redacted(percent_encoded(secret).to_ascii_lowercase()));
     forms.push(redacted(json_escaped(secret)));
+    forms.push(redacted(String::from_utf8_lossy(&json_escaped(secret)).replace('/', "\\/").into_bytes()));
     forms.extend([false, true].map(|upper| redacted(hex(secret, upper))));
     forms.push(redacted(secret.iter().rev().copied().collect()));
     // In a longer text it may begin at any of three places; the outer characters then hold neighbours as well.

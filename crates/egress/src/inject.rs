@@ -8,15 +8,19 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ostler_core::ids::CredentialId;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::body::{self, Body};
 use crate::grants::{Grants, percent_encoded};
 use crate::limits;
-use crate::replace::Table;
+use crate::replace::{Table, TooLong};
 
 /// Headers that say how or to whom a message goes, and nothing to who reads it.
 const NOT_IN: [HeaderName; 6] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::TE, header::UPGRADE];
+
+const TOO_LONG: Unfit = Unfit("with its secrets it is too long");
 
 /// Why a request cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub(crate) async fn into_request(
     host: &str,
     parts: &mut Parts,
     content: Body,
+    room: &Semaphore,
 ) -> Result<(Body, Vec<CredentialId>), Unfit> {
     let mut used = Vec::new();
     let here: Vec<_> = grants.at(host).collect();
@@ -45,13 +50,16 @@ pub(crate) async fn into_request(
         if NOT_IN.contains(name) {
             continue;
         }
-        if let Some(changed) = in_value(&plain, name, value.as_bytes()) {
+        if let Some(changed) = in_value(&plain, name, value.as_bytes()).map_err(|TooLong| TOO_LONG)? {
             *value = HeaderValue::from_bytes(&changed).map_err(|_| Unfit("the secret cannot stand in a header"))?;
             value.set_sensitive(true);
         }
     }
     let encoded = in_heads.iter().map(|grant| (grant.placeholder.clone().into_bytes(), percent_encoded(grant.secret.expose())));
     in_query(&Table::new(encoded), parts)?;
+    if parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() > limits::HEAD_BYTES {
+        return Err(TOO_LONG);
+    }
     for grant in &in_heads {
         let placeholder = grant.placeholder.as_bytes();
         let is_in = |bytes: &[u8]| bytes.windows(placeholder.len()).any(|window| window == placeholder);
@@ -66,7 +74,10 @@ pub(crate) async fn into_request(
     if in_bodies.is_empty() {
         return Ok((content, used));
     }
-    let read = Limited::new(content, limits::INJECTED_BODY_BYTES).collect().await.map_err(|error| {
+    let waits = || Unfit("too many bodies in which placeholders are replaced are on their way, or this one did not arrive in time");
+    let _room = timeout(limits::INJECTED_BODY_TIME, room.acquire()).await.map_err(|_| waits())?;
+    let reading = Limited::new(content, limits::INJECTED_BODY_BYTES).collect();
+    let read = timeout(limits::INJECTED_BODY_TIME, reading).await.map_err(|_| waits())?.map_err(|error| {
         Unfit(if error.is::<LengthLimitError>() {
             "bodies in which placeholders are replaced may have 8 MiB at most"
         } else {
@@ -76,7 +87,8 @@ pub(crate) async fn into_request(
     let trailers = read.trailers().cloned();
     let bytes = read.to_bytes();
     let table = Table::new(in_bodies.iter().map(|grant| (grant.placeholder.clone().into_bytes(), grant.secret.expose().to_vec())));
-    let Some(changed) = table.whole(&bytes) else { return Ok((again(bytes, trailers), used)) };
+    let changed = table.within(&bytes, limits::INJECTED_BODY_BYTES).map_err(|TooLong| TOO_LONG)?;
+    let Some(changed) = changed else { return Ok((again(bytes, trailers), used)) };
     let is_in = |placeholder: &str| bytes.windows(placeholder.len()).any(|window| window == placeholder.as_bytes());
     for grant in in_bodies.into_iter().filter(|grant| is_in(&grant.placeholder)) {
         if !used.contains(&grant.credential) {
@@ -110,20 +122,20 @@ fn basic(name: &HeaderName, value: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(rest.trim_ascii()).ok()
 }
 
-fn in_value(table: &Table, name: &HeaderName, value: &[u8]) -> Option<Vec<u8>> {
+fn in_value(table: &Table, name: &HeaderName, value: &[u8]) -> Result<Option<Vec<u8>>, TooLong> {
     match basic(name, value) {
         Some(plain) => {
-            let changed = table.whole(&plain)?;
-            Some(format!("Basic {}", STANDARD.encode(changed)).into_bytes())
+            let changed = table.within(&plain, limits::HEAD_BYTES)?;
+            Ok(changed.map(|changed| format!("Basic {}", STANDARD.encode(changed)).into_bytes()))
         }
-        None => table.whole(value),
+        None => table.within(value, limits::HEAD_BYTES),
     }
 }
 
 fn in_query(table: &Table, parts: &mut Parts) -> Result<(), Unfit> {
     const UNFIT: Unfit = Unfit("the secret cannot stand in a query");
     let Some(query) = parts.uri.query() else { return Ok(()) };
-    let Some(changed) = table.whole(query.as_bytes()) else { return Ok(()) };
+    let Some(changed) = table.within(query.as_bytes(), limits::HEAD_BYTES).map_err(|TooLong| TOO_LONG)? else { return Ok(()) };
     let changed = String::from_utf8(changed).map_err(|_| UNFIT)?;
     let mut uri = parts.uri.clone().into_parts();
     let target: PathAndQuery = format!("{}?{changed}", parts.uri.path()).parse().map_err(|_| UNFIT)?;
@@ -144,7 +156,7 @@ mod tests {
     async fn sent(host: &str, hosts: &[&str], in_body: bool, request: Request<&'static str>) -> (Parts, Vec<u8>, usize) {
         let grants = Grants::new(vec![grant(PLACEHOLDER, "s/e&cret", hosts, in_body)]);
         let (mut parts, content) = request.into_parts();
-        let (content, used) = into_request(&grants, host, &mut parts, body::full(content.into())).await.unwrap();
+        let (content, used) = into_request(&grants, host, &mut parts, body::full(content.into()), &Semaphore::new(1)).await.unwrap();
         (parts, content.collect().await.unwrap().to_bytes().to_vec(), used.len())
     }
 
@@ -187,6 +199,6 @@ mod tests {
     async fn a_secret_that_would_break_a_header_is_not_put_there() {
         let grants = Grants::new(vec![grant(PLACEHOLDER, "a\r\nX: y", &[], false)]);
         let (mut parts, ()) = Request::builder().uri("https://a.com/").header("x", PLACEHOLDER).body(()).unwrap().into_parts();
-        assert!(into_request(&grants, "a.com", &mut parts, body::empty()).await.is_err());
+        assert!(into_request(&grants, "a.com", &mut parts, body::empty(), &Semaphore::new(1)).await.is_err());
     }
 }

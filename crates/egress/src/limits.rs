@@ -35,13 +35,7 @@ pub const ADDRESSES_TRIED: usize = 4;
 /// How long what the machine's own addresses are is believed.
 pub const OWN_ADDRESSES_KEPT: Duration = Duration::from_secs(30);
 /// Certificates that are kept.
-pub const CERTIFICATES: usize = 4_096;
-/// How long a certificate holds.
-pub const CERTIFICATE_DAYS: i64 = 30;
-/// How long the certificate of an installation holds.
-pub const AUTHORITY_DAYS: i64 = 3_650;
-/// Names that one sandbox may have addresses for; the oldest is forgotten first.
-pub const NAMES_PER_SANDBOX: usize = 8_192;
+pub const CERTIFICATES: usize = 512;
 /// Seconds that the address of a name may be kept inside.
 pub const NAME_TTL: u32 = 60;
 /// Bytes of a frame of the control channel.
@@ -49,7 +43,7 @@ pub const FRAME_BYTES: usize = 8 << 20;
 /// Descriptors with one frame.
 pub const FRAME_DESCRIPTORS: usize = 8;
 /// Records of what happened that wait to be fetched; more are counted and dropped.
-pub const RECORDS: usize = 16_384;
+pub const RECORDS: usize = 4_096;
 /// Bytes of a path that are recorded.
 pub const PATH_BYTES: usize = 2_048;
 /// Bytes of an answer that are shown when a credential is tried.
@@ -78,3 +72,11 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether it is there.
 pub const START_LOOK: Duration = Duration::from_millis(20);
+/// Bodies in which placeholders are replaced, of all sandboxes at once.
+pub const INJECTED_BODIES: usize = 16;
+/// How long such a body may take to arrive, and to have its turn.
+pub const INJECTED_BODY_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a host that are recorded.
+pub const HOST_BYTES: usize = 253;
+/// The same of a method.
+pub const METHOD_BYTES: usize = 32;

@@ -34,12 +34,13 @@ pub(crate) async fn answer(
     if !decision.is_allowed {
         return refused(&egress, &sandbox, &normal, port, &decision, &request);
     }
-    let Some(_permit) = sandbox.exchange() else {
+    let Some(place) = sandbox.exchange(&egress) else {
         return refused(&egress, &sandbox, &normal, port, &Decision::deny(Code::TooMuch, "connections at once"), &request);
     };
     match Upstream::plain(&egress, &normal, port).await {
         Ok(upstream) => {
-            let way = Way { egress, sandbox, live, host: normal, port, decision, is_opened: false, framing, ended };
+            let way =
+                Way { egress, sandbox, live, host: normal, port, decision, is_opened: false, place: Some(Arc::new(place)), framing, ended };
             forward::forward(way, Arc::new(upstream), request).await
         }
         Err(code) => refused(&egress, &sandbox, &normal, port, &Decision { is_allowed: false, code, rule: decision.rule }, &request),

@@ -86,7 +86,7 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
     if !decision.is_allowed {
         return refused(&decision, "");
     }
-    let Some(permit) = sandbox.exchange() else { return refused(&Decision::deny(Code::TooMuch, "connections at once"), "") };
+    let Some(permit) = sandbox.exchange(&egress) else { return refused(&Decision::deny(Code::TooMuch, "connections at once"), "") };
     let addresses = match egress.resolver.find(&host, port).await {
         Ok(addresses) => addresses,
         Err(code) => return refused(&Decision::deny(code, decision.rule), ""),
@@ -105,6 +105,7 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
         port,
         decision,
         is_opened,
+        place: None,
         framing: Arc::default(),
         ended,
     };

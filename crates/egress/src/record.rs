@@ -51,7 +51,7 @@ impl Line {
         let record = Record {
             session: session.clone(),
             at_ms,
-            host: host.to_owned(),
+            host: host.chars().take(limits::HOST_BYTES).collect(),
             port,
             method: "CONNECT".into(),
             path: None,
@@ -69,7 +69,7 @@ impl Line {
     /// What can be seen of a request.
     pub(crate) fn request(mut self, method: &str, path: &str) -> Self {
         if let Some(record) = &mut self.record {
-            record.method = method.to_owned();
+            record.method = method.chars().take(limits::METHOD_BYTES).collect();
             record.path = Some(path.chars().take(limits::PATH_BYTES).collect());
         }
         self

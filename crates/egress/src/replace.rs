@@ -3,15 +3,36 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use zeroize::Zeroize as _;
 
 /// What is replaced by what. None of the strings is empty.
-#[derive(Debug, Default)]
 pub(crate) struct Table {
     /// The longest first, so that the longest of those that fit at a place is taken.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
     longest: usize,
     /// Whether some string begins with a byte.
     starts: Box<[bool]>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Table({} strings)", self.pairs.len())
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for (from, to) in &mut self.pairs {
+            from.zeroize();
+            to.zeroize();
+        }
+    }
 }
 
 impl Table {
@@ -32,6 +53,7 @@ impl Table {
 
     /// What stands at the beginning of these bytes, if it is whole.
     fn at(&self, bytes: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
+        bytes.first().filter(|first| self.starts[usize::from(**first)])?;
         self.pairs.iter().find(|(from, _)| bytes.starts_with(from))
     }
 
@@ -40,7 +62,23 @@ impl Table {
         bytes.len() < self.longest && self.pairs.iter().any(|(from, _)| from.len() > bytes.len() && from.starts_with(bytes))
     }
 
-    /// A whole text with everything replaced; none where nothing is.
+    /// A whole text with everything replaced; none where nothing is. What would be longer than `most` is not made.
+    pub(crate) fn within(&self, bytes: &[u8], most: usize) -> Result<Option<Vec<u8>>, TooLong> {
+        let mut rest = bytes;
+        let mut length = bytes.len();
+        while !rest.is_empty() {
+            match self.at(rest) {
+                Some((from, to)) => {
+                    length = length - from.len() + to.len();
+                    rest = &rest[from.len()..];
+                }
+                None => rest = &rest[1..],
+            }
+        }
+        if length > most { Err(TooLong) } else { Ok(self.whole(bytes)) }
+    }
+
+    /// The same for what replacements only make shorter, or a little longer.
     pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut found = false;
         let mut out = Vec::new();
@@ -61,18 +99,34 @@ impl Table {
         found.then_some(out)
     }
 
+    /// Whether one of the strings is in the name of a header, which has no upper case.
+    pub(crate) fn is_in_name(&self, name: &str) -> bool {
+        let is_in =
+            |from: &[u8]| from.len() <= name.len() && name.as_bytes().windows(from.len()).any(|part| part.eq_ignore_ascii_case(from));
+        self.pairs.iter().any(|(from, _)| is_in(from))
+    }
+
     /// The same strings, each replaced by as many asterisks as it has bytes: for what must keep its length.
     pub(crate) fn filling(&self) -> Self {
         Self::new(self.pairs.iter().map(|(from, _)| (from.clone(), vec![b'*'; from.len()])))
     }
 }
 
+/// A text that would become too long.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
 /// A stream that is replaced as it passes.
-#[derive(Debug)]
 pub(crate) struct Stream {
     table: Arc<Table>,
     /// The end of what came, while it may be the beginning of a string.
     held: BytesMut,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stream({} bytes held)", self.held.len())
+    }
 }
 
 impl Stream {
@@ -152,6 +206,15 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = text.chunks(1).collect();
         assert_eq!(streamed(&table, &bytes), expected);
+    }
+
+    #[test]
+    fn what_would_become_too_long_is_not_made() {
+        let table = table(&[("p", "secret")]);
+        assert_eq!(table.within(b"a p", 8), Ok(Some(b"a secret".to_vec())));
+        assert_eq!(table.within(b"a p", 7), Err(TooLong));
+        assert_eq!(table.within(b"abc", 3), Ok(None));
+        assert_eq!(Table::default().whole(b"abc"), None);
     }
 
     #[test]

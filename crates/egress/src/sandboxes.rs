@@ -62,7 +62,11 @@ pub(crate) struct Sandbox {
 }
 
 /// A place among what is passed on at once.
-pub(crate) type Permit = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
 
 impl Sandbox {
     /// What holds now.
@@ -70,9 +74,11 @@ impl Sandbox {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A place for one exchange, if there is one.
-    pub(crate) fn exchange(&self) -> Option<Permit> {
-        Arc::clone(&self.exchanges).try_acquire_owned().ok()
+    /// A place for one exchange, if there is one here and among those of all.
+    pub(crate) fn exchange(&self, egress: &Egress) -> Option<Permit> {
+        let own = Arc::clone(&self.exchanges).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&egress.exchanges).try_acquire_owned().ok()?;
+        Some(Permit { _own: own, _of_all: of_all })
     }
 
     fn is_over(&self) -> bool {
@@ -183,13 +189,23 @@ enum Door {
 
 fn listen(egress: &Arc<Egress>, sandbox: &Arc<Sandbox>, doors: Doors) -> std::io::Result<()> {
     let Doors { proxy, http, https, dns_udp, dns_tcp } = doors;
-    for (listener, door) in [(proxy, Door::Proxy), (http, Door::Names(80)), (https, Door::Names(443)), (dns_tcp, Door::NameServer)] {
+    // All of them before anything listens: what listens must be known.
+    let listener = |listener: TcpListener| {
         listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    let listeners = [
+        (listener(proxy)?, Door::Proxy),
+        (listener(http)?, Door::Names(80)),
+        (listener(https)?, Door::Names(443)),
+        (listener(dns_tcp)?, Door::NameServer),
+    ];
+    dns_udp.set_nonblocking(true)?;
+    let names = tokio::net::UdpSocket::from_std(dns_udp)?;
+    for (listener, door) in listeners {
         tokio::spawn(attend(Arc::clone(egress), Arc::clone(sandbox), listener, door));
     }
-    dns_udp.set_nonblocking(true)?;
-    tokio::spawn(dns::udp(Arc::clone(sandbox), tokio::net::UdpSocket::from_std(dns_udp)?));
+    tokio::spawn(dns::udp(Arc::clone(sandbox), names));
     Ok(())
 }
 

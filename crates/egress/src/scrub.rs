@@ -18,6 +18,8 @@ pub(crate) fn answer(table: &Arc<Table>, parts: &mut Parts, content: Body, is_he
         return Err(Unfit("the host answered with a part, which cannot be scrubbed"));
     }
     body::in_headers(table, &mut parts.headers);
+    // The words beside the status are passed on as an extension.
+    parts.extensions.clear();
     parts.headers.remove(header::ACCEPT_RANGES);
     if is_head || parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED {
         return Ok(content);

@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::grants::{self, Grants};
@@ -66,6 +67,9 @@ pub struct Egress {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     pub(crate) records: Arc<Records>,
+    /// Places for what is passed on at once, and for bodies that are held meanwhile.
+    pub(crate) exchanges: Arc<Semaphore>,
+    pub(crate) bodies: Semaphore,
     sandboxes: Sandboxes,
 }
 
@@ -91,6 +95,8 @@ impl Egress {
             http1: with(&[Protocols::Http1]),
             http2: with(&[Protocols::Http2]),
             records: Arc::default(),
+            exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
+            bodies: Semaphore::new(limits::INJECTED_BODIES),
             sandboxes: Sandboxes::default(),
         });
         let watched = Arc::downgrade(&egress);

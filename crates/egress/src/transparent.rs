@@ -59,6 +59,7 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
         port,
         decision,
         is_opened,
+        place: None,
         framing: Arc::default(),
         ended,
     };
@@ -68,7 +69,7 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
             let code = way.decision.code;
             return intercept::refuse(way, hello, inside, code, String::new()).await;
         }
-        let Some(_permit) = sandbox.exchange() else {
+        let Some(_permit) = sandbox.exchange(&egress) else {
             return intercept::refuse(way, hello, inside, Code::TooMuch, String::new()).await;
         };
         let addresses = match egress.resolver.find(&way.host, port).await {

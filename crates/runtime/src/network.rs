@@ -38,12 +38,21 @@ struct Described {
 struct Known {
     link: Arc<dyn SandboxLink>,
     described: Described,
+    /// Whether egress has these doors, and knows what is described. It is not said to be needed before.
+    is_served: bool,
+    is_told: bool,
+    /// Whether it has no doors; its variables have placeholders all the same.
+    is_offline: bool,
+    /// Held by who tells egress of it, so that what is told last is what holds.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The sandboxes that egress is to know.
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
     known: Mutex<HashMap<SessionId, Known>>,
+    /// Held while it is read what a sandbox may, until that is noted: who changes something afterwards finds it noted.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Networks {
@@ -55,10 +64,6 @@ impl Networks {
     pub(crate) fn environment(&self, session: &SessionId) -> BTreeMap<String, String> {
         self.lock().get(session).map(|known| known.described.environment.clone()).unwrap_or_default()
     }
-
-    fn link(&self, session: &SessionId) -> Option<(Arc<dyn SandboxLink>, Terms)> {
-        self.lock().get(session).map(|known| (Arc::clone(&known.link), known.described.terms.clone()))
-    }
 }
 
 /// Introduces a sandbox. That goes on in the background: what connects before it is done waits.
@@ -66,26 +71,72 @@ pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<
     if !deps.egress.serves_sandboxes() {
         return;
     }
+    let reading = deps.networks.reading.lock().await;
     let described = match describe(deps, session).await {
         Ok(described) => described,
         Err(why) => return tracing::error!(%session, why, "what a sandbox may reach is not known; it reaches nothing"),
     };
-    deps.networks.lock().insert(session.clone(), Known { link: Arc::clone(link), described });
+    let known = Known { link: Arc::clone(link), described, is_served: false, is_told: false, is_offline: false, turn: Arc::default() };
+    deps.networks.lock().insert(session.clone(), known);
+    drop(reading);
     let (deps, session) = (Arc::clone(deps), session.clone());
-    tokio::spawn(async move { admit(&deps, &session).await });
+    tokio::spawn(async move { tell(&deps, &session).await });
 }
 
-/// Hands the doors of a known sandbox to egress.
-async fn admit(deps: &Deps, session: &SessionId) {
-    let Some((link, terms)) = deps.networks.link(session) else { return };
+/// Has egress know a sandbox as it is described now. What fails is tried again by the watch.
+async fn tell(deps: &Deps, session: &SessionId) {
+    let Some(turn) = deps.networks.lock().get(session).map(|known| Arc::clone(&known.turn)) else { return };
+    let _turn = turn.lock().await;
+    loop {
+        let now = deps.networks.lock().get(session).map(|known| (Arc::clone(&known.link), known.described.terms.clone(), known.is_served));
+        let Some((link, terms, is_served)) = now else { return };
+        let told = if is_served { deps.egress.change(session, &terms).await } else { Ok(None) };
+        let unusable = match told {
+            Ok(Some(unusable)) => unusable,
+            Ok(None) => match admit(deps, session, &link, &terms).await {
+                Some(unusable) => unusable,
+                None => return,
+            },
+            Err(error) => return tracing::warn!(%session, %error, "egress was not told of a change; it is told again"),
+        };
+        say_unusable(session, &unusable);
+        let mut networks = deps.networks.lock();
+        let Some(known) = networks.get_mut(session) else { return };
+        if !Arc::ptr_eq(&known.turn, &turn) {
+            // The next life was introduced meanwhile; whatever was told of it may have been told before this.
+            (known.is_served, known.is_told) = (false, false);
+            return;
+        }
+        known.is_served = true;
+        known.is_told = known.described.terms == terms;
+        if known.is_told {
+            return;
+        }
+    }
+}
+
+/// Hands the doors of a sandbox to egress; why credentials cannot be used, if some cannot. Nothing where it did not work.
+async fn admit(deps: &Deps, session: &SessionId, link: &Arc<dyn SandboxLink>, terms: &Terms) -> Option<Vec<String>> {
     let doors = match link.doors().await {
         Ok(Some(doors)) => doors,
-        Ok(None) => return,
-        Err(why) => return tracing::warn!(%session, why, "a sandbox does not hand out its doors; it is asked again"),
+        // It is offline, and there is nothing to tell.
+        Ok(None) => {
+            if let Some(known) = deps.networks.lock().get_mut(session) {
+                known.is_offline = true;
+            }
+            return None;
+        }
+        Err(why) => {
+            tracing::warn!(%session, why, "a sandbox does not hand out its doors; it is asked again");
+            return None;
+        }
     };
-    match deps.egress.admit(session, &terms, doors).await {
-        Ok(unusable) => say_unusable(session, &unusable),
-        Err(error) => tracing::warn!(%session, %error, "egress does not serve a sandbox; it is asked again"),
+    match deps.egress.admit(session, terms, doors).await {
+        Ok(unusable) => Some(unusable),
+        Err(error) => {
+            tracing::warn!(%session, %error, "egress does not serve a sandbox; it is asked again");
+            None
+        }
     }
 }
 
@@ -102,6 +153,10 @@ pub(crate) fn leave(deps: &Arc<Deps>, session: &SessionId) {
     }
     let (deps, session) = (Arc::clone(deps), session.clone());
     tokio::spawn(async move {
+        // The next life of it takes its place there.
+        if deps.networks.lock().contains_key(&session) {
+            return;
+        }
         // One that is not let go of is when its lease ends.
         if let Err(error) = deps.egress.release(&session).await {
             tracing::debug!(%session, %error, "egress was not told of the end of a sandbox");
@@ -172,28 +227,31 @@ impl SessionRouter {
             Changed::Vault(vault) => known.described.vaults.contains(vault),
             Changed::Environment(environment) => known.described.from == *environment,
         };
+        // Who is being introduced with what was before is waited for, and found.
+        let reading = deps.networks.reading.lock().await;
         let concerned: Vec<SessionId> =
             deps.networks.lock().iter().filter(|(_, known)| concerns(known)).map(|(session, _)| session.clone()).collect();
+        drop(reading);
         for session in concerned {
-            let described = match describe(deps, &session).await {
-                Ok(described) => described,
+            let reading = deps.networks.reading.lock().await;
+            match describe(deps, &session).await {
+                Ok(described) => {
+                    if let Some(known) = deps.networks.lock().get_mut(&session) {
+                        known.described = described;
+                        known.is_told = false;
+                    }
+                }
                 Err(why) => {
                     tracing::error!(%session, why, "what a sandbox may reach is not known any more; it reaches nothing");
-                    leave(deps, &session);
-                    continue;
+                    if let Some(known) = deps.networks.lock().get_mut(&session) {
+                        known.described.terms.policy = Policy::none();
+                        known.described.terms.grants.clear();
+                        known.is_told = false;
+                    }
                 }
-            };
-            let terms = described.terms.clone();
-            match deps.networks.lock().get_mut(&session) {
-                Some(known) => known.described = described,
-                None => continue,
             }
-            match deps.egress.change(&session, &terms).await {
-                Ok(Some(unusable)) => say_unusable(&session, &unusable),
-                Ok(None) => admit(deps, &session).await,
-                // Its lease is not renewed with what it was before: the next look introduces it again.
-                Err(error) => tracing::warn!(%session, %error, "egress was not told of a change; it is told again"),
-            }
+            drop(reading);
+            tell(deps, &session).await;
         }
     }
 
@@ -205,18 +263,32 @@ impl SessionRouter {
                 () = deps.stopping.cancelled() => return,
                 () = tokio::time::sleep(limits::NETWORK_LOOK) => {}
             }
-            let known = self.networks();
-            if known.is_empty() {
-                continue;
-            }
-            match deps.egress.renew(&known).await {
-                Ok(unknown) => {
-                    for session in unknown {
-                        admit(deps, &session).await;
+            let of = |is_told: bool| -> Vec<SessionId> {
+                let networks = deps.networks.lock();
+                let fits = |known: &Known| !known.is_offline && known.is_told == is_told;
+                networks.iter().filter(|(_, known)| fits(known)).map(|(session, _)| session.clone()).collect()
+            };
+            let told = of(true);
+            if !told.is_empty() {
+                match deps.egress.renew(&told).await {
+                    Ok(unknown) => {
+                        for session in unknown {
+                            if let Some(known) = deps.networks.lock().get_mut(&session) {
+                                (known.is_served, known.is_told) = (false, false);
+                            }
+                        }
+                    }
+                    Err(EgressError::Unavailable(why) | EgressError::Refused(why)) => {
+                        tracing::warn!(why, "egress does not answer; sandboxes reach nothing until it does");
                     }
                 }
-                Err(EgressError::Unavailable(why) | EgressError::Refused(why)) => {
-                    tracing::warn!(why, "egress does not answer; sandboxes reach nothing until it does");
+            }
+            // Each by itself: one that does not answer keeps nobody else waiting, and has one who waits for it.
+            for session in of(false) {
+                let is_told_now = deps.networks.lock().get(&session).is_some_and(|known| known.turn.try_lock().is_err());
+                if !is_told_now {
+                    let deps = Arc::clone(deps);
+                    tokio::spawn(async move { tell(&deps, &session).await });
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -55,9 +56,9 @@ pub(crate) async fn start(data_dir: &Path, keys: &KeyRing, config: &EgressConfig
 
 /// Starts this program in such a role, with a pipe to tell it what it needs, and nothing of this process's variables.
 pub(super) fn spawn(role: &str) -> anyhow::Result<Child> {
-    let program = std::env::current_exe().context("finding this program, which is also egress")?;
-    let mut command = Command::new(program);
-    command.args([ROLE, role]).env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null());
+    // The program that runs, even if another one is at its place by now.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("ostler").args([ROLE, role]).env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null());
     command.spawn().with_context(|| format!("starting `ostler {ROLE} {role}`"))
 }
 

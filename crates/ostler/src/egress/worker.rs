@@ -18,10 +18,11 @@ pub(super) fn main() -> anyhow::Result<()> {
     harden()?;
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().lock().read_line(&mut line).context("hearing the keys")?;
-    let launch: Launch = serde_json::from_str(&line).context("what was said cannot be read")?;
+    let mut launch: Launch = serde_json::from_str(&line).context("what was said cannot be read")?;
     drop(line);
     logging::start(Some(&launch.log), "info")?;
     let ring = KeyRing::parse(&launch.keys).context("the keys cannot be read")?;
+    launch.keys = Zeroizing::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
     let (alone, is_alone) = oneshot::channel();
     std::thread::spawn(move || {

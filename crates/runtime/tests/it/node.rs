@@ -17,7 +17,7 @@ use ostler_models::{
     ProviderKind, Secret,
 };
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::egress::NoEgress;
+use ostler_runtime::egress::{Egress, NoEgress};
 use ostler_runtime::parking::Rest;
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::recovery::{LastEnd, recover};
@@ -30,6 +30,8 @@ use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, S
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
+
+use crate::network::Broker;
 
 /// Sandboxes that outlive nodes: what they ran, and what they were told to wait for.
 #[derive(Debug, Default)]
@@ -45,6 +47,8 @@ pub(crate) struct Sandboxes {
     pub(crate) begun: Mutex<Vec<SessionId>>,
     /// What each start needs one of, if anything.
     pub(crate) starts: Option<Semaphore>,
+    /// Who serves their networks, if somebody does.
+    pub(crate) egress: Option<Arc<Broker>>,
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +149,7 @@ impl SandboxLink for Link {
     async fn acknowledge(&self, _: &EventId) {}
 
     async fn doors(&self) -> Result<Option<Vec<std::os::fd::OwnedFd>>, String> {
-        Ok(None)
+        Ok(self.sandboxes.egress.is_some().then(Vec::new))
     }
 }
 
@@ -164,6 +168,11 @@ impl Sandboxes {
     /// Ones whose starts wait for permits.
     pub(crate) fn held() -> Self {
         Self { starts: Some(Semaphore::new(0)), ..Self::default() }
+    }
+
+    /// Ones whose networks somebody serves.
+    pub(crate) fn with(egress: Arc<Broker>) -> Self {
+        Self { egress: Some(egress), ..Self::default() }
     }
 
     /// Ones of a machine without room.
@@ -376,7 +385,10 @@ async fn open(
         epoch,
         models: Arc::new(models),
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
-        egress: Arc::new(NoEgress::new(KeyPair::generate().unwrap().public().clone(), "tests have none")),
+        egress: match &sandboxes.egress {
+            Some(egress) => Arc::clone(egress) as Arc<dyn Egress>,
+            None => Arc::new(NoEgress::new(KeyPair::generate().unwrap().public().clone(), "this test has none")),
+        },
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
         last,

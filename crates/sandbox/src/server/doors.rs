@@ -19,7 +19,9 @@ pub(super) async fn ask(address: Address) -> Result<Option<Vec<OwnedFd>>, Sandbo
     let talk = |source| SandboxError::Talk { peer: "init of a sandbox", source };
     let stream = wire::connect(&address.dir, layout::INIT_SOCKET).await.map_err(talk)?;
     let asked = tokio::task::spawn_blocking(move || asked(stream.into_std()?, &address));
-    asked.await.map_err(io::Error::other).and_then(|done| done).map_err(talk)
+    // Each read has its own time, and a hostile init could drip.
+    let asked = tokio::time::timeout(limits::INIT_ANSWER * 2, asked).await.map_err(|_| talk(io::ErrorKind::TimedOut.into()))?;
+    asked.map_err(io::Error::other).and_then(|done| done).map_err(talk)
 }
 
 /// The messages of a connection, and what came beside them.
@@ -68,7 +70,7 @@ impl Incoming {
                 self.descriptors.extend(sys::descriptors_in(message));
             }
             let count = received.bytes;
-            if count == 0 {
+            if count == 0 || self.descriptors.len() > limits::DOORS_MOST {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.decoder.push(&chunk[..count]);
