@@ -15,7 +15,7 @@ async fn a_snapshot_is_the_same_session_elsewhere() {
     sh(
         &inside,
         "export X=kept; mkdir -p a/b; echo deep >a/b/file; chmod 700 a/b/file; ln -s /etc/passwd link; ln -s a/b dir; echo h >~/h; \
-         echo o >/mnt/session/outputs/o; mkfifo pipe; touch -d @1000000000 old; chmod 0 a/b; chmod 755 a/b; python3 -c \
+         echo o >/mnt/session/outputs/o; mkfifo pipe; touch -d @1000000000 old; mkdir closed; touch closed/file; chmod 0 closed; python3 -c \
          'import socket; socket.socket(socket.AF_UNIX).bind(\"sock\")'",
     )
     .await;
@@ -29,12 +29,13 @@ async fn a_snapshot_is_the_same_session_elsewhere() {
     home.sandboxes.restore(&other, &twin, archive).await.unwrap();
     let seen = sh(
         &twin,
-        "cat a/b/file dir/file ~/h /mnt/session/outputs/o other; readlink link; stat -c '%a %Y' a/b/file old; echo $X; ls pipe sock 2>/dev/null; true",
+        "cat a/b/file dir/file ~/h /mnt/session/outputs/o other; readlink link; stat -c '%a %Y' a/b/file old; echo $X; ls pipe sock closed/file 2>/dev/null; true",
     );
     let seen = seen.await;
     let lines: Vec<&str> = seen.lines().collect();
     assert_eq!(&lines[..6], ["deep", "deep", "h", "o", "mine", "/etc/passwd"], "{seen}");
     assert!(lines[6].starts_with("700 ") && lines[7].ends_with(" 1000000000"), "{seen}");
+    assert!(!seen.contains("closed/file"), "what the workload closed to itself is left out: {seen}");
     assert_eq!(sh(&twin, "echo $X").await, "kept");
     home.end().await;
 }
