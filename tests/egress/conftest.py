@@ -1,9 +1,6 @@
 """A server whose sandboxes reach hosts of this machine, and sessions in them."""
 import json
-import os
 import pathlib
-import signal
-import time
 
 import anthropic
 import pytest
@@ -154,8 +151,3 @@ def egress(server):
         found = [pid for pid in processes("worker") if descends(pid, server.process.pid)]
         return found[0] if found else None
     return find
-
-
-def stop(pid, how=signal.SIGKILL):
-    os.kill(pid, how)
-    time.sleep(0)

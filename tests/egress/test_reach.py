@@ -1,6 +1,12 @@
 """What sandboxes reach, with the programs that people use: by the proxy, and without knowing of it."""
+import base64
+import hashlib
+import io
 import json
+import pathlib
 import subprocess
+import tarfile
+import zipfile
 
 NODE = "fetch(process.argv[1]).then(r => r.text()).then(t => console.log(t)).catch(e => console.log('failed', e.cause?.code))"
 PYTHON = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
@@ -61,17 +67,12 @@ def test_git_clones_over_https(session, hosts, tmp_path):
     assert inside.run("git clone -q https://git.test/repository.git && cat repository/file") == "cloned\n"
 
 
-def test_pip_installs_from_an_index(session, hosts, tmp_path):
+def test_pip_installs_from_an_index(session, hosts):
     files = hosts["pypi.test"].RequestHandlerClass.keywords["directory"]
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "told.py").write_text("WORD = 'installed'\n")
     info = "told-1.0.dist-info"
     wheel = "told-1.0-py3-none-any.whl"
     metadata = {"METADATA": "Metadata-Version: 2.1\nName: told\nVersion: 1.0\n", "WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
                 "RECORD": "told.py,,\n%s/METADATA,,\n%s/WHEEL,,\n%s/RECORD,,\n" % (info, info, info)}
-    import pathlib
-    import zipfile
     place = pathlib.Path(files) / "simple" / "told"
     place.mkdir(parents=True)
     with zipfile.ZipFile(place / wheel, "w") as archive:
@@ -85,10 +86,6 @@ def test_pip_installs_from_an_index(session, hosts, tmp_path):
 
 
 def test_npm_installs_from_a_registry(session, hosts):
-    import base64
-    import hashlib
-    import io
-    import tarfile
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, text in (("package/package.json", '{"name": "told", "version": "1.0.0", "main": "i.js"}'), ("package/i.js", "module.exports = 'installed'")):

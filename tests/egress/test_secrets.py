@@ -8,7 +8,6 @@ import urllib.parse
 import zlib
 
 import pytest
-from conftest import stop
 from servers import wait_until
 
 VALUE = "CANARY-7f3a9/c+42=d&e"
@@ -134,8 +133,10 @@ def test_a_changed_secret_is_used_at_once_and_a_deleted_one_is_gone(client, sess
 def test_a_deleted_secret_ends_what_it_opened(client, session, secret, vault, hosts):
     credential = secret("TOKEN", VALUE, "api.test")
     inside = session("api.test")
+    drips = lambda: len([got for got in hosts["api.test"].got if got["path"] == "/drip"])
+    earlier = drips()
     before = inside.start("curl -sS -N -H \"x-key: $TOKEN\" https://api.test/drip | tail -n 1; echo ended ${PIPESTATUS[0]}")
-    wait_until("the answer begins", lambda: any(got["path"] == "/drip" for got in hosts["api.test"].got))
+    wait_until("the answer begins", lambda: drips() > earlier)
     client.beta.vaults.credentials.delete(credential.id, vault_id=vault.id)
     printed = inside.result(before)
     assert "ended" in printed and "ended 0" not in printed and "0599" not in printed, printed
@@ -147,15 +148,16 @@ def test_egress_that_dies_or_hangs_is_a_failure_of_the_network(session, secret, 
     inside = session("api.test")
     assert "/echo" in inside.run("curl -sS -H \"x-key: $TOKEN\" https://api.test/echo")
     first = egress()
+    drips = lambda: len([got for got in hosts["api.test"].got if got["path"] == "/drip"])
+    earlier = drips()
     before = inside.start("curl -sS -m 15 -N -H \"x-key: $TOKEN\" https://api.test/drip | tail -n 1; echo ended ${PIPESTATUS[0]}")
-    count = len([got for got in hosts["api.test"].got if got["path"] == "/drip"])
-    wait_until("the answer begins", lambda: len([got for got in hosts["api.test"].got if got["path"] == "/drip"]) >= max(count, 1))
-    stop(first, how)
+    wait_until("the answer begins", lambda: drips() > earlier)
+    os.kill(first, how)
     printed = inside.result(before)
     assert "ended" in printed and "ended 0" not in printed, printed
     if how == signal.SIGSTOP:
         # A keeper cannot know that it hangs; people can.
-        stop(first)
+        os.kill(first, signal.SIGKILL)
     wait_until("egress is back", lambda: egress() not in (None, first))
     printed = inside.run("curl -sS --retry 5 --retry-all-errors -H \"x-key: $TOKEN\" https://api.test/echo")
     assert hosts["api.test"].last("/echo")["headers"]["x-key"] == VALUE and VALUE not in printed

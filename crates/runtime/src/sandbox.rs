@@ -55,7 +55,8 @@ pub trait SandboxLink: Send + Sync + std::fmt::Debug {
     async fn cancel(&self, call: &EventId);
     /// The result is in the journal and need not be kept.
     async fn acknowledge(&self, call: &EventId);
-    /// The listeners of its network, in the order of [`ostler_sandbox`]; none where it has no way out. Errors say what went wrong.
+    /// The listeners of its network: proxy, ports 80 and 443 of every name, the name server over UDP and TCP; none where it has no way
+    /// out. Errors say what went wrong.
     async fn doors(&self) -> Result<Option<Vec<OwnedFd>>, String>;
 }
 

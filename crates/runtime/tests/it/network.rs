@@ -26,14 +26,16 @@ use crate::node::{Node, Sandboxes};
 #[derive(Debug)]
 pub(crate) struct Broker {
     key: PublicKey,
+    /// Whether it serves sandboxes; without, they are offline.
+    serves: bool,
     known: watch::Sender<HashMap<SessionId, Terms>>,
     is_down: AtomicBool,
 }
 
 impl Broker {
-    fn new() -> Self {
+    pub(crate) fn new(serves: bool) -> Self {
         let known = watch::Sender::new(HashMap::new());
-        Self { key: KeyPair::generate().unwrap().public().clone(), known, is_down: AtomicBool::new(false) }
+        Self { key: KeyPair::generate().unwrap().public().clone(), serves, known, is_down: AtomicBool::new(false) }
     }
 
     fn up(&self) -> Result<(), EgressError> {
@@ -61,7 +63,7 @@ impl Egress for Broker {
     }
 
     fn serves_sandboxes(&self) -> bool {
-        true
+        self.serves
     }
 
     async fn admit(&self, session: &SessionId, terms: &Terms, _: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {
@@ -95,7 +97,7 @@ impl Egress for Broker {
 }
 
 async fn served() -> (Node, Arc<Broker>, SessionId) {
-    let broker = Arc::new(Broker::new());
+    let broker = Arc::new(Broker::new(true));
     let node = Node::start_on(Rest::default(), Sandboxes::with(Arc::clone(&broker))).await;
     tokio::spawn(node.router.clone().watch_networks());
     let session = node.session(json!([{"type": "agent_toolset_20260401"}])).await;

@@ -17,7 +17,6 @@ use ostler_models::{
     ProviderKind, Secret,
 };
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::egress::{Egress, NoEgress};
 use ostler_runtime::parking::Rest;
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::recovery::{LastEnd, recover};
@@ -25,7 +24,6 @@ use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest, SandboxSpec};
-use ostler_seal::open::KeyPair;
 use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
@@ -385,10 +383,7 @@ async fn open(
         epoch,
         models: Arc::new(models),
         sandboxes: Arc::new(Shared(Arc::clone(sandboxes))),
-        egress: match &sandboxes.egress {
-            Some(egress) => Arc::clone(egress) as Arc<dyn Egress>,
-            None => Arc::new(NoEgress::new(KeyPair::generate().unwrap().public().clone(), "this test has none")),
-        },
+        egress: sandboxes.egress.clone().unwrap_or_else(|| Arc::new(Broker::new(false))),
         ambient: Ambient::system(),
         max_output_tokens: 1_000,
         last,
