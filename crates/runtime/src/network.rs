@@ -232,18 +232,18 @@ impl SessionRouter {
         let concerned: Vec<SessionId> =
             deps.networks.lock().iter().filter(|(_, known)| concerns(known)).map(|(session, _)| session.clone()).collect();
         drop(reading);
-        for session in concerned {
+        for session in &concerned {
             let reading = deps.networks.reading.lock().await;
-            match describe(deps, &session).await {
+            match describe(deps, session).await {
                 Ok(described) => {
-                    if let Some(known) = deps.networks.lock().get_mut(&session) {
+                    if let Some(known) = deps.networks.lock().get_mut(session) {
                         known.described = described;
                         known.is_told = false;
                     }
                 }
                 Err(why) => {
                     tracing::error!(%session, why, "what a sandbox may reach is not known any more; it reaches nothing");
-                    if let Some(known) = deps.networks.lock().get_mut(&session) {
+                    if let Some(known) = deps.networks.lock().get_mut(session) {
                         known.described.terms.policy = Policy::none();
                         known.described.terms.grants.clear();
                         known.is_told = false;
@@ -251,8 +251,9 @@ impl SessionRouter {
                 }
             }
             drop(reading);
-            tell(deps, &session).await;
         }
+        // At once: an egress that hangs costs one wait, not one for each.
+        futures::future::join_all(concerned.iter().map(|session| tell(deps, session))).await;
     }
 
     /// Keeps sandboxes known to egress until the server stops, and makes them known again to one that was started anew.
