@@ -68,6 +68,15 @@ pub(crate) fn with_line(body: Body, line: Line, ended: CancellationToken, place:
     WithLine { body, _line: line, ended, _place: place }.boxed_unsync()
 }
 
+/// A body that keeps something until it ends.
+pub(crate) fn keeping<T: Send + 'static>(body: Body, kept: T) -> Body {
+    body.map_frame(move |frame| {
+        let _ = &kept;
+        frame
+    })
+    .boxed_unsync()
+}
+
 struct Replaced {
     body: Body,
     /// Gone once the end has come.

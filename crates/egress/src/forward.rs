@@ -173,7 +173,7 @@ fn check(way: &Way, request: &Request<Incoming>) -> Result<(), (Code, String)> {
     Ok(())
 }
 
-fn without_hops(headers: &mut HeaderMap) {
+pub(crate) fn without_hops(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -10,6 +10,7 @@
 mod address;
 mod authority;
 mod body;
+pub mod calls;
 pub mod control;
 mod dns;
 mod forward;

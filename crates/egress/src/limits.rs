@@ -72,6 +72,8 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether it is there.
 pub const START_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of the head of a call of the server, which carries a sealed secret.
+pub const CALL_HEAD_BYTES: usize = 512 << 10;
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.

@@ -60,7 +60,12 @@ impl Upstream {
     /// A host that is reached without TLS, once there is a request.
     pub(crate) async fn plain(egress: &Arc<Egress>, host: &str, port: u16) -> Result<Self, Code> {
         let addresses = egress.resolver.find(host, port).await?;
-        Ok(Self { egress: Arc::clone(egress), host: host.to_owned(), addresses, tls: None, sender: Mutex::new(None) })
+        Ok(Self::plain_at(egress, host, addresses))
+    }
+
+    /// The same, at these addresses.
+    pub(crate) fn plain_at(egress: &Arc<Egress>, host: &str, addresses: Vec<SocketAddr>) -> Self {
+        Self { egress: Arc::clone(egress), host: host.to_owned(), addresses, tls: None, sender: Mutex::new(None) }
     }
 
     /// A host over TLS, which says what is spoken.

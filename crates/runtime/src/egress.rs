@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use async_trait::async_trait;
 use ostler_core::egress::Terms;
@@ -81,6 +82,8 @@ pub trait Egress: Send + Sync + fmt::Debug {
 
     /// Whether it serves sandboxes; without, they are offline.
     fn serves_sandboxes(&self) -> bool;
+    /// The socket at which it takes calls of the server to the outside ([`ostler_core::egress::calls`]); none: there are none.
+    fn calls(&self) -> Option<&Path>;
     /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns why
     /// credentials cannot be used, if some cannot.
     async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError>;

@@ -1,5 +1,6 @@
 //! What the platform and egress say to each other about sandboxes: where they may go, what they may use, what they did.
 
+pub mod calls;
 mod environment;
 pub mod policy;
 mod record;

@@ -15,12 +15,17 @@ use crate::limits;
 use crate::sandboxes::Doors;
 use crate::service::Egress;
 
+/// Whether who is at the other end is this user, or root.
+pub(crate) fn is_own(stream: &UnixStream) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
 /// Answers whoever is this user, or root, for ever.
 pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
-    let own = nix::unistd::geteuid().as_raw();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) => {
+            Ok((stream, _)) if is_own(&stream) => {
                 let egress = Arc::clone(&egress);
                 tokio::spawn(async move {
                     match timeout(limits::ASK_TIMEOUT, attend(&egress, stream)).await {

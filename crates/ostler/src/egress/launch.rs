@@ -21,6 +21,8 @@ use super::{KEEPER, ROLE};
 pub(super) struct Launch {
     /// Where it listens for the server.
     pub(super) socket: PathBuf,
+    /// Where it takes calls of the server to the outside.
+    pub(super) calls: PathBuf,
     /// The keys, as in a key file.
     pub(super) keys: Zeroizing<String>,
     pub(super) config: EgressConfig,
@@ -44,13 +46,14 @@ pub(crate) async fn start(data_dir: &Path, keys: &KeyRing, config: &EgressConfig
     let socket = dir.join("egress.sock");
     // What an earlier one left would be connected to in its place.
     let _ = std::fs::remove_file(&socket);
-    let launch = Launch { socket: socket.clone(), keys: keys.to_text(), config: config.clone(), log: log.to_owned() };
+    let calls = dir.join("calls.sock");
+    let launch = Launch { socket: socket.clone(), calls: calls.clone(), keys: keys.to_text(), config: config.clone(), log: log.to_owned() };
     let mut line = Zeroizing::new(serde_json::to_vec(&launch)?);
     line.push(b'\n');
     let mut keeper = spawn(KEEPER)?;
     keeper.stdin.as_mut().context("egress has no standard input")?.write_all(&line).context("telling egress its keys")?;
     let (link, certificates) =
-        EgressLink::connect(socket, keys.public()).await.context("starting egress; its log says why it does not answer")?;
+        EgressLink::connect(socket, calls, keys.public()).await.context("starting egress; its log says why it does not answer")?;
     Ok(Running { link: Arc::new(link), certificates, keeper })
 }
 

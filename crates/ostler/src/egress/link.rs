@@ -1,7 +1,7 @@
 //! The server's way to egress.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
@@ -15,18 +15,19 @@ use ostler_seal::{Binding, PublicKey, Sealed};
 #[derive(Debug)]
 pub(crate) struct EgressLink {
     client: Client,
+    calls: PathBuf,
     key: PublicKey,
 }
 
 impl EgressLink {
     /// Waits until it answers, with the key that it was given.
-    pub(super) async fn connect(socket: PathBuf, key: &PublicKey) -> anyhow::Result<(Self, String)> {
+    pub(super) async fn connect(socket: PathBuf, calls: PathBuf, key: &PublicKey) -> anyhow::Result<(Self, String)> {
         let client = Client::new(socket);
         let Told::Welcome { public_key, certificates } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
         if public_key != key.to_string() {
             return Err(anyhow::anyhow!("it has another key")).context("asking egress who it is");
         }
-        Ok((Self { client, key: key.clone() }, certificates))
+        Ok((Self { client, calls, key: key.clone() }, certificates))
     }
 
     async fn ask(&self, ask: Ask, descriptors: &[OwnedFd]) -> Result<Told, EgressError> {
@@ -61,6 +62,10 @@ impl Egress for EgressLink {
 
     fn serves_sandboxes(&self) -> bool {
         true
+    }
+
+    fn calls(&self) -> Option<&Path> {
+        Some(&self.calls)
     }
 
     async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {

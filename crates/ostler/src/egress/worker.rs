@@ -2,10 +2,12 @@
 
 use std::io::{BufRead as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use ostler_egress::{Egress, control};
+use ostler_egress::{Egress, calls, control};
 use ostler_seal::open::KeyRing;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -32,17 +34,23 @@ pub(super) fn main() -> anyhow::Result<()> {
     });
     runtime.block_on(async {
         let egress = Egress::start(ring, &launch.config)?;
-        // One that was killed left its socket.
-        let _ = std::fs::remove_file(&launch.socket);
-        let listener = UnixListener::bind(&launch.socket).with_context(|| format!("listening on {}", launch.socket.display()))?;
-        std::fs::set_permissions(&launch.socket, std::fs::Permissions::from_mode(0o600))?;
+        let (listener, calls) = (listen(&launch.socket)?, listen(&launch.calls)?);
         tracing::info!(pid = std::process::id(), "egress serves sandboxes");
         tokio::select! {
-            () = control::serve(egress, listener) => {}
+            () = control::serve(Arc::clone(&egress), listener) => {}
+            () = calls::serve(egress, calls) => {}
             _ = is_alone => {}
         }
         Ok(())
     })
+}
+
+fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    // One that was killed left its socket.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// What a secret of this process must not get out by: a core dump, another process of this user, a program with more rights.

@@ -62,6 +62,10 @@ impl Egress for Broker {
         Err(EgressError::Unavailable("it tries nothing".into()))
     }
 
+    fn calls(&self) -> Option<&std::path::Path> {
+        None
+    }
+
     fn serves_sandboxes(&self) -> bool {
         self.serves
     }

@@ -110,6 +110,10 @@ impl Egress for Opener {
         Ok(Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: Some(renewed) })
     }
 
+    fn calls(&self) -> Option<&std::path::Path> {
+        None
+    }
+
     fn serves_sandboxes(&self) -> bool {
         false
     }

@@ -1,0 +1,18 @@
+//! How the server asks egress to reach the outside for it: HTTP over a unix socket, whose `Host` says what a request is for.
+
+/// Requests to this host go to MCP servers.
+pub const MCP_HOST: &str = "mcp.ostler";
+/// Requests to a name that ends so go to the model provider before it.
+pub const PROVIDER_HOSTS: &str = ".provider.ostler";
+/// Requests to this host read pages and ask search engines.
+pub const WEB_HOST: &str = "web.ostler";
+/// Header: the address that a request is for.
+pub const URL: &str = "ostler-url";
+/// Header: the session on whose behalf it is made; it is recorded there.
+pub const SESSION: &str = "ostler-session";
+/// Header: the tenant.
+pub const ORGANIZATION: &str = "ostler-organization";
+/// Header: the unit of isolation inside it.
+pub const WORKSPACE: &str = "ostler-workspace";
+/// Header: the sealed secret that goes along.
+pub const SEALED: &str = "ostler-sealed";
