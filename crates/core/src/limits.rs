@@ -23,6 +23,10 @@ pub const TOOL_ENTRIES: usize = 128;
 pub const MCP_SERVERS: usize = 20;
 /// Characters of an MCP server's name.
 pub const MCP_SERVER_NAME_CHARS: usize = 255;
+/// Tools of all MCP servers that are offered to the model.
+pub const TOOLS_OFFERED: usize = 256;
+/// How long a list of an MCP server's tools holds before the next turn asks again, in microseconds.
+pub const MCP_LIST_MICROS: i64 = 600_000_000;
 /// Characters of a URL.
 pub const URL_CHARS: usize = 2_048;
 /// Characters of a custom tool's name.

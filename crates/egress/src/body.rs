@@ -44,15 +44,20 @@ pub(crate) fn empty() -> Body {
     full(Bytes::new())
 }
 
-/// A body as it comes in, with its bytes counted.
-pub(crate) fn counted(body: hyper::body::Incoming, count: Arc<AtomicU64>) -> Body {
+/// A body as it comes in.
+pub(crate) fn incoming(body: hyper::body::Incoming) -> Body {
+    body.map_err(BodyError::of).boxed_unsync()
+}
+
+/// A body with its bytes counted.
+pub(crate) fn counted(body: Body, count: Arc<AtomicU64>) -> Body {
     let counted = move |frame: Frame<Bytes>| {
         if let Some(data) = frame.data_ref() {
             count.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         frame
     };
-    body.map_frame(counted).map_err(BodyError::of).boxed_unsync()
+    body.map_frame(counted).boxed_unsync()
 }
 
 /// A body with everything in the table replaced, trailers too.

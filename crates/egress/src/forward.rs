@@ -68,7 +68,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
     let is_websocket = websocket::is_asked(&request);
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, content) = request.into_parts();
-    let content = body::counted(content, line.sent());
+    let content = body::counted(body::incoming(content), line.sent());
     let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     without_hops(&mut parts.headers);
     let content = if way.is_opened {
@@ -126,7 +126,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         return Ok(Response::from_parts(parts, body::empty()));
     }
     let (mut parts, content) = response.into_parts();
-    let content = body::counted(content, line.received());
+    let content = body::counted(body::incoming(content), line.received());
     without_hops(&mut parts.headers);
     let content = scrub::answer(&scrubs, &mut parts, content, is_head).map_err(|Unfit(why)| (Code::Unreachable, why.to_owned()))?;
     Ok(Response::from_parts(parts, content))

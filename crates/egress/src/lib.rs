@@ -20,6 +20,7 @@ mod hello;
 mod inject;
 mod intercept;
 pub mod limits;
+mod oauth;
 mod plain;
 mod proxy;
 pub mod record;

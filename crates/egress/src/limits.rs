@@ -74,6 +74,10 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(5);
 pub const START_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of the head of a call of the server, which carries a sealed secret.
 pub const CALL_HEAD_BYTES: usize = 512 << 10;
+/// Bytes of the answer of a token endpoint.
+pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
+/// How long a token endpoint may take; less than a question may.
+pub const TOKEN_TIME: Duration = Duration::from_secs(8);
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.

@@ -9,6 +9,7 @@ pub mod egress;
 pub mod error;
 pub mod fault;
 pub mod limits;
+pub mod mcp;
 pub mod network;
 pub mod parking;
 pub mod policy;

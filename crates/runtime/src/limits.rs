@@ -66,3 +66,9 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// How often egress is told which sandboxes it is to serve.
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
+/// A token that holds no longer than this is renewed before it is used.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// For how long a new token is believed to hold at most, in seconds.
+pub const TOKEN_SECONDS: u64 = 10 * 365 * 24 * 3_600;
+/// Attempts to store a new token beside others who change the credential.
+pub const TOKEN_STORES: usize = 8;

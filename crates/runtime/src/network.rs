@@ -17,12 +17,10 @@ use serde::Deserialize;
 
 use crate::egress::EgressError;
 use crate::limits;
+use crate::mcp::credential::CREDENTIAL;
 use crate::router::SessionRouter;
 use crate::sandbox::SandboxLink;
 use crate::session::deps::Deps;
-
-/// The kind of the documents that credentials are.
-const CREDENTIAL: &str = "vault_credential";
 
 /// What a session's sandbox may, and where that comes from.
 #[derive(Debug, Clone)]
@@ -223,6 +221,9 @@ impl SessionRouter {
     /// Has egress know what changed, before this returns. Connections that depended on what is gone end.
     pub async fn changed(&self, changed: Changed<'_>) {
         let deps = self.deps();
+        if let Changed::Vault(vault) = changed {
+            deps.mcp.changed(vault);
+        }
         let concerns = |known: &Known| match changed {
             Changed::Vault(vault) => known.described.vaults.contains(vault),
             Changed::Environment(environment) => known.described.from == *environment,

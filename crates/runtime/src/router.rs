@@ -1,7 +1,7 @@
 //! Finds the actor of a session, or wakes it, and brings it commands. Commands of one session are
 //! worked on one after the other; sessions do not wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -31,6 +31,7 @@ use crate::budget::CappedWorkspaces;
 use crate::egress::Egress;
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::mcp::McpLinks;
 use crate::network::Networks;
 use crate::parking::{Rest, Sleeps};
 use crate::policy::SandboxPolicy;
@@ -154,6 +155,7 @@ impl SessionRouter {
             sandboxes: config.sandboxes,
             egress: config.egress,
             networks: Networks::default(),
+            mcp: McpLinks::default(),
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,
@@ -221,7 +223,7 @@ impl SessionRouter {
         }
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
-        let plan = plan(&agent, &offered(&agent), &deps.models, deps.max_output_tokens);
+        let plan = plan(&agent, &offered(&agent, &BTreeMap::new()), &deps.models, deps.max_output_tokens);
         if new.budget.is_some() && plan.dearest().is_none() {
             return Err(not_budgetable(&agent.model.id, &plan).into());
         }

@@ -351,6 +351,19 @@ pub fn builtin_policy(tools: &[Tool], name: &str) -> Option<PermissionPolicy> {
     })
 }
 
+/// The policy of a tool of an MCP server, or `None` when the agent does not have it.
+pub fn mcp_policy(tools: &[Tool], server: &str, name: &str) -> Option<PermissionPolicy> {
+    tools.iter().find_map(|tool| match tool {
+        Tool::McpToolset { configs, default_config, mcp_server_name } if mcp_server_name == server => {
+            let config = configs.iter().find(|config| config.name == name);
+            let (enabled, policy) =
+                config.map_or((default_config.enabled, default_config.permission_policy), |c| (c.enabled, c.permission_policy));
+            enabled.then_some(policy)
+        }
+        _ => None,
+    })
+}
+
 /// Whether the agent has this custom tool.
 pub fn has_custom(tools: &[Tool], name: &str) -> bool {
     tools.iter().any(|tool| matches!(tool, Tool::Custom { name: custom, .. } if custom == name))

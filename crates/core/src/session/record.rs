@@ -17,6 +17,7 @@ use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionChange, SessionUsage};
 use crate::scope::Principal;
+use crate::session::mcp::McpTool;
 use crate::session::plan::TargetName;
 use crate::time::Timestamp;
 
@@ -177,6 +178,9 @@ pub enum RecordBody {
         call: EventId,
         /// The event; none for tools of the client.
         event: Option<EventId>,
+        /// Whether an MCP server ran it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mcp: bool,
         /// The result.
         outcome: CallOutcome,
     },
@@ -270,6 +274,23 @@ pub enum RecordBody {
         principal: Principal,
         /// Ids of the events of the session's and the thread's status.
         running: RunningEvents,
+    },
+    /// An MCP server listed its tools.
+    McpListed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// Its tools; none when they are as they were.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<Arc<Vec<McpTool>>>,
+    },
+    /// An MCP server cannot be used in this turn.
+    McpUnavailable {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The event.
+        event: EventId,
+        /// Why.
+        error: SessionError,
     },
     /// A kind that this version does not know; it changes nothing.
     #[serde(other)]
@@ -398,6 +419,17 @@ pub enum CallTarget {
         /// Why; absent for tools that the agent does not have.
         evaluation: Option<Evaluation>,
     },
+    /// An MCP server.
+    Mcp {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The tool, as the server calls it.
+        tool: String,
+        /// Whether it may run.
+        permission: EvaluatedPermission,
+        /// Why.
+        evaluation: Evaluation,
+    },
     /// The client.
     Custom,
 }
@@ -430,6 +462,8 @@ impl RecordBody {
             Self::Archived { .. } => "archived",
             Self::SetAside { .. } => "set_aside",
             Self::Retried { .. } => "retried",
+            Self::McpListed { .. } => "mcp_listed",
+            Self::McpUnavailable { .. } => "mcp_unavailable",
             Self::Unknown => "unknown",
         }
     }

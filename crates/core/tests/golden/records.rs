@@ -9,6 +9,7 @@ use ostler_core::events::wire::{
 use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelStop, ResponseBlock};
 use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::session::SessionChange;
+use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::TargetName;
 use ostler_core::session::record::{Ask, CallTarget, InputRole, NewCall, QueuedInput, RecordBody, RescheduledEvents, RunningEvents, Try};
 use serde_json::{Value, json};
@@ -132,7 +133,8 @@ super::one_of_each!(
         CallSettled: RecordBody::CallSettled {
             call: event(13),
             event: Some(event(17)),
-            outcome: CallOutcome::text("out", true, CallEnd::OutcomeUnknown)
+            outcome: CallOutcome::text("out", true, CallEnd::OutcomeUnknown),
+            mcp: true,
         },
         CustomResult: RecordBody::CustomResult {
             event: event(18),
@@ -168,6 +170,15 @@ super::one_of_each!(
             usage: usage(),
             budget: Some(BudgetLimit::of_cents(250))
         },
+        McpListed: RecordBody::McpListed {
+            server: "far".into(),
+            tools: Some(std::sync::Arc::new(vec![McpTool {
+                name: "touch".into(),
+                description: "touches".into(),
+                input_schema: json!({"type": "object"})
+            }]))
+        },
+        McpUnavailable: RecordBody::McpUnavailable { server: "far".into(), event: event(26), error: failed() },
         Retried: RecordBody::Retried { principal: principal(), running: running() },
         Archived: RecordBody::Archived { thread: event(24), session: event(25) },
         Unknown: RecordBody::Unknown,

@@ -13,7 +13,7 @@ use ostler_seal::{Binding, Bound, Sealed};
 
 use super::outbound::{self, Behalf, Destination};
 use super::{Failed, take};
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::grants;
 use crate::replace::Table;
 use crate::service::Egress;
@@ -42,7 +42,7 @@ pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    outbound::send(egress, &to, behalf, request).await
+    outbound::send(egress, &to, behalf, request.map(body::incoming)).await
 }
 
 /// Opens the token of a credential, if it is bound to this address and owned by who asks.

@@ -16,6 +16,8 @@ use ostler_core::egress::calls::MCP_HOST;
 use ostler_core::egress::policy::{Code, Decision};
 use tokio::net::{UnixListener, UnixStream};
 
+pub(crate) use outbound::{Behalf, Destination, send};
+
 use crate::body::Body;
 use crate::service::Egress;
 use crate::{control, limits, refusal};
@@ -31,7 +33,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn new(host: &str, code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(host: &str, code: Code, detail: impl Into<String>) -> Self {
         Self { host: host.to_owned(), code, detail: detail.into() }
     }
 }

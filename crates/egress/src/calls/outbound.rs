@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
 use ostler_core::egress::policy::{self, Code, Decision};
 use ostler_core::ids::{CredentialId, SessionId};
 use tokio_util::sync::CancellationToken;
@@ -18,9 +17,9 @@ use crate::upstream::{self, Upstream};
 use crate::{forward, scrub};
 
 /// Where a request goes.
-pub(super) struct Destination {
+pub(crate) struct Destination {
     /// The host in its normal form.
-    pub(super) host: String,
+    pub(crate) host: String,
     port: u16,
     is_secure: bool,
     path: String,
@@ -28,7 +27,7 @@ pub(super) struct Destination {
 
 impl Destination {
     /// Reads an address that a tenant named.
-    pub(super) fn of(url: &str) -> Result<Self, Failed> {
+    pub(crate) fn of(url: &str) -> Result<Self, Failed> {
         let bad = |why: &str| Failed::new("", Code::BadHost, why);
         let url = Url::parse(url).map_err(|_| bad("the address cannot be read"))?;
         let is_secure = match url.scheme() {
@@ -50,7 +49,7 @@ impl Destination {
     }
 
     /// Refuses to take a secret where it could be read on the way.
-    pub(super) fn must_be_secure(&self) -> Result<(), Failed> {
+    pub(crate) fn must_be_secure(&self) -> Result<(), Failed> {
         if self.is_secure { Ok(()) } else { Err(self.failed(Code::BadRequest, "a secret goes over https alone")) }
     }
 
@@ -75,22 +74,17 @@ impl Destination {
 }
 
 /// On whose behalf a request is made, and with what.
-pub(super) struct Behalf {
-    pub(super) session: Option<SessionId>,
-    pub(super) credential: Option<CredentialId>,
+pub(crate) struct Behalf {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) credential: Option<CredentialId>,
     /// What is taken out of the answer.
-    pub(super) scrubs: Arc<Table>,
+    pub(crate) scrubs: Arc<Table>,
     /// The rule that allows it, for the record.
-    pub(super) rule: &'static str,
+    pub(crate) rule: &'static str,
 }
 
 /// Sends a request whose headers are as they are to arrive; redirects are answers like others.
-pub(super) async fn send(
-    egress: &Arc<Egress>,
-    to: &Destination,
-    behalf: Behalf,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Failed> {
+pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf, request: Request<Body>) -> Result<Response<Body>, Failed> {
     let (mut parts, content) = request.into_parts();
     let mut line = behalf.session.as_ref().map(|session| {
         let line = Line::new(&egress.records, session, &to.host, to.port, &Decision::allow(behalf.rule));
@@ -118,7 +112,7 @@ pub(super) async fn send(
         }
         let content = match &line {
             Some(line) => body::counted(content, line.sent()),
-            None => body::counted(content, Arc::default()),
+            None => content,
         };
         let is_head = parts.method == http::Method::HEAD;
         let answered = upstream.send(Request::from_parts(parts, content)).await;
@@ -127,8 +121,8 @@ pub(super) async fn send(
         forward::without_hops(&mut parts.headers);
         parts.extensions.clear();
         let content = match &line {
-            Some(line) => body::counted(content, line.received()),
-            None => body::counted(content, Arc::default()),
+            Some(line) => body::counted(body::incoming(content), line.received()),
+            None => body::incoming(content),
         };
         let content = scrub::answer(&behalf.scrubs, &mut parts, content, is_head)
             .map_err(|crate::inject::Unfit(why)| to.failed(Code::Unreachable, why))?;

@@ -2,6 +2,8 @@
 
 use ostler_core::egress::{Record, Terms};
 use ostler_core::ids::SessionId;
+use ostler_core::resources::credential::Refresh;
+use ostler_core::resources::validation::HttpAnswer;
 use ostler_seal::Binding;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,17 @@ pub enum Ask {
         /// What it is to be bound to.
         binding: Binding,
     },
+    /// Renew an OAuth token. Answered `renewed_token`, `token_not_renewed`, or `refused`.
+    RenewToken {
+        /// Whose it is and what it is bound to; its version is that of the new secrets.
+        owner: Binding,
+        /// How.
+        refresh: Refresh,
+        /// With what, sealed.
+        refresh_token: String,
+        /// The secret of the client, sealed, if it has one.
+        client_secret: Option<String>,
+    },
     /// What happened? Answered `records`.
     Records {
         /// At most so many.
@@ -78,6 +91,20 @@ pub enum Told {
     Sealed {
         /// The secret.
         sealed: String,
+    },
+    /// To `renew_token`.
+    RenewedToken {
+        /// The new access token, sealed.
+        access_token: String,
+        /// The new refresh token, sealed, if the former one does not hold any more.
+        refresh_token: Option<String>,
+        /// For how many seconds the access token holds, if that was said.
+        expires_in: Option<u64>,
+    },
+    /// To `renew_token`, when the endpoint gave none.
+    TokenNotRenewed {
+        /// What it answered, if it did.
+        answer: Option<HttpAnswer>,
     },
     /// To `records`.
     Records {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::channel;
 use super::protocol::{Ask, Told};
 use crate::limits;
+use crate::oauth::{self, Renewal};
 use crate::sandboxes::Doors;
 use crate::service::Egress;
 
@@ -46,8 +47,25 @@ pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
 
 async fn attend(egress: &Arc<Egress>, mut stream: UnixStream) -> io::Result<()> {
     let (ask, descriptors) = channel::receive(&stream).await?;
-    let told = answer(egress, ask, descriptors).unwrap_or_else(|reason| Told::Refused { reason });
+    let told = match ask {
+        Ask::RenewToken { owner, refresh, refresh_token, client_secret } => {
+            renewed(oauth::renew(egress, &owner, &refresh, &refresh_token, client_secret.as_deref()).await)
+        }
+        ask => answer(egress, ask, descriptors),
+    };
+    let told = told.unwrap_or_else(|reason| Told::Refused { reason });
     channel::send(&mut stream, &told, &[]).await
+}
+
+fn renewed(renewal: Result<Renewal, String>) -> Result<Told, String> {
+    Ok(match renewal? {
+        Renewal::Renewed { access_token, refresh_token, expires_in } => Told::RenewedToken {
+            access_token: access_token.to_string(),
+            refresh_token: refresh_token.map(|token| token.to_string()),
+            expires_in,
+        },
+        Renewal::Failed(answer) => Told::TokenNotRenewed { answer },
+    })
 }
 
 fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Told, String> {
@@ -67,6 +85,7 @@ fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<T
             Told::Released
         }
         Ask::Reseal { sealed, binding } => Told::Sealed { sealed: resealed(egress, &sealed, &binding)? },
+        Ask::RenewToken { .. } => return Err("a token is renewed in its own time".into()),
         Ask::Records { most } => {
             let (records, dropped) = egress.take_records(most);
             Told::Records { records, dropped }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ostler_core::egress::Terms;
 use ostler_core::ids::SessionId;
 use ostler_egress::control::{Ask, Client, Told};
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Owner, Tried};
+use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
 use ostler_seal::{Binding, PublicKey, Sealed};
 
 /// Asks the egress process.
@@ -56,8 +56,15 @@ impl Egress for EgressLink {
         }
     }
 
-    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
-        Err(EgressError::Unavailable("MCP servers cannot be tried yet".into()))
+    async fn renew_token(&self, token: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        let TokenToRenew { owner, refresh, refresh_token, client_secret } = token;
+        match self.ask(Ask::RenewToken { owner, refresh, refresh_token, client_secret }, &[]).await? {
+            Told::RenewedToken { access_token, refresh_token, expires_in } => {
+                Ok(TokenAnswer::Renewed { access_token, refresh_token, expires_in })
+            }
+            Told::TokenNotRenewed { answer } => Ok(TokenAnswer::Failed(answer)),
+            other => Err(out_of_order(&other)),
+        }
     }
 
     fn serves_sandboxes(&self) -> bool {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
 use crate::egress::Egress;
+use crate::mcp::McpLinks;
 use crate::network::Networks;
 use crate::parking::Rest;
 use crate::policy::SandboxPolicy;
@@ -26,6 +27,8 @@ pub(crate) struct Deps {
     pub(crate) egress: Arc<dyn Egress>,
     /// The sandboxes that it is to serve.
     pub(crate) networks: Networks,
+    /// Connections to MCP servers.
+    pub(crate) mcp: McpLinks,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,

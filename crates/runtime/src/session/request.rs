@@ -1,11 +1,13 @@
 //! What a session asks the model.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use ostler_core::model::{ModelRequest, ToolSpec};
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::resources::tools::{self, Tool};
 use ostler_core::session::context::Context;
+use ostler_core::session::mcp::{self, McpServerState};
 use ostler_core::session::plan::ModelPlan;
 use ostler_core::session::record::Ask;
 use ostler_models::Models;
@@ -52,8 +54,8 @@ fn system(agent: &SessionAgent, offered: &[ToolSpec]) -> Vec<String> {
     agent.system.iter().cloned().chain(note).collect()
 }
 
-/// The tools that the agent has and this server can offer: built-in ones first, then its own.
-pub(crate) fn offered(agent: &SessionAgent) -> Arc<[ToolSpec]> {
+/// The tools that the agent has and this server can offer: built-in ones first, then its own, then those of MCP servers.
+pub(crate) fn offered(agent: &SessionAgent, servers: &BTreeMap<String, McpServerState>) -> Arc<[ToolSpec]> {
     static BUILTIN: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
         let builtin = ostler_sandbox::builtin_tools().iter();
         builtin.map(|tool| ToolSpec::new(tool.name, tool.description, &tool.input_schema)).collect()
@@ -63,5 +65,7 @@ pub(crate) fn offered(agent: &SessionAgent) -> Arc<[ToolSpec]> {
         Tool::Custom { name, description, input_schema } => Some(ToolSpec::new(name.as_str(), description.as_str(), input_schema)),
         Tool::AgentToolset { .. } | Tool::McpToolset { .. } => None,
     });
-    builtin.chain(custom).collect()
+    let far = mcp::offered(agent, servers);
+    let far = far.iter().map(|(name, offered)| ToolSpec::new(name.as_str(), offered.tool.description.as_str(), &offered.tool.input_schema));
+    builtin.chain(custom).chain(far).collect()
 }

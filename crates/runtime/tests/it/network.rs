@@ -11,7 +11,7 @@ use ostler_core::egress::policy::Network;
 use ostler_core::ids::SessionId;
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::scope::Scope;
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Owner, Tried};
+use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
 use ostler_runtime::network::Changed;
 use ostler_runtime::parking::Rest;
 use ostler_seal::open::KeyPair;
@@ -58,8 +58,8 @@ impl Egress for Broker {
         Ok(sealed.clone())
     }
 
-    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
-        Err(EgressError::Unavailable("it tries nothing".into()))
+    async fn renew_token(&self, _: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        Err(EgressError::Unavailable("it reaches nobody".into()))
     }
 
     fn calls(&self) -> Option<&std::path::Path> {

@@ -3,6 +3,7 @@
 mod advance;
 mod budget;
 mod commands;
+mod mcp;
 mod model;
 mod tools;
 
@@ -10,6 +11,7 @@ mod tools;
 mod tests;
 
 use super::effect::{self, Effect};
+use super::mcp::McpTool;
 use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
 use super::state::State;
@@ -74,6 +76,26 @@ pub enum Input {
     },
     /// The sandbox has had nothing to do for long and is to end; its files stay.
     Park,
+    /// An MCP server listed its tools.
+    McpListed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The address that was asked.
+        url: String,
+        /// Its tools.
+        tools: Vec<McpTool>,
+    },
+    /// An MCP server cannot be used.
+    McpFailed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The address that was asked.
+        url: String,
+        /// Why, and what to do.
+        message: String,
+        /// Whether it is about who asks.
+        is_authentication: bool,
+    },
     /// A sandbox lives.
     SandboxStarted {
         /// This life.
@@ -125,6 +147,8 @@ impl Input {
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
             | Self::TimerFired { .. }
+            | Self::McpListed { .. }
+            | Self::McpFailed { .. }
             | Self::SandboxStarted { .. }
             | Self::SandboxFailed { .. }
             | Self::CallFinished { .. }
@@ -191,6 +215,8 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),
         Input::ModelFailed { effect, error, delay_ms } => stepper.model_failed(&effect, error, delay_ms),
         Input::TimerFired { timer } => stepper.timer_fired(&timer),
+        Input::McpListed { server, url, tools } => stepper.mcp_listed(server, &url, tools),
+        Input::McpFailed { server, url, message, is_authentication } => stepper.mcp_failed(server, &url, &message, is_authentication),
         Input::Park => stepper.park(),
         Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
         Input::SandboxFailed { message } => stepper.sandbox_failed(&message),

@@ -92,6 +92,9 @@ impl Stepper<'_> {
         if tools::has_custom(&self.state.agent.tools, name) {
             return (CallTarget::Custom, refused);
         }
+        if let Some(target) = self.mcp_target(name) {
+            return (target, refused);
+        }
         let read_only = tools::READ_ONLY_TOOLS.contains(&name);
         let policy = tools::builtin_policy(&self.state.agent.tools, name).filter(|_| tools::AVAILABLE_TOOLS.contains(&name));
         let Some(policy) = policy else {
@@ -188,7 +191,7 @@ enum NextTry {
 }
 
 /// `auto` allows only tools that are declared read-only; it never judges a command by its text.
-fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, Evaluation) {
+pub(super) fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, Evaluation) {
     match policy {
         PermissionPolicy::AlwaysAllow => (EvaluatedPermission::Allow, Evaluation::AlwaysAllow {}),
         PermissionPolicy::AlwaysAsk => (EvaluatedPermission::Ask, Evaluation::AlwaysAsk {}),

@@ -4,6 +4,7 @@ mod budgets;
 mod calls;
 mod interrupts;
 mod lifecycle;
+mod mcp;
 mod recovery;
 mod story;
 mod targets;
