@@ -3,6 +3,7 @@ import json
 import pathlib
 
 import anthropic
+import mcp_servers
 import pytest
 import trustme
 from hosts import Host
@@ -29,11 +30,30 @@ def hosts(authority, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(authority, hosts, tmp_path_factory):
+def mcp_server(authority, tmp_path_factory):
+    """The MCP server `far.test`, and the one of npm as `everything.test` at `address`."""
+    far = mcp_servers.Far(authority, tmp_path_factory.mktemp("far"))
+    with mcp_servers.everything() as far.everything:
+        yield far
+    far.stop()
+
+
+@pytest.fixture()
+def far(mcp_server):
+    mcp_server.tokens = None
+    mcp_server.asked.clear()
+    mcp_server.calls.clear()
+    mcp_server.revisions.clear()
+    return mcp_server
+
+
+@pytest.fixture(scope="session")
+def server(authority, hosts, mcp_server, tmp_path_factory):
     bundle = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     settings = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
     settings += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
+    settings += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
     with model_server() as model, ostler_server(settings, OSTLER_BOOTSTRAP_API_KEY=KEY, ANTHROPIC_BASE_URL=model.url) as running:
         yield running
         left = [pid for role in ("keeper", "worker") for pid in processes(role) if descends(pid, running.process.pid)]

@@ -7,7 +7,7 @@ use ostler_core::session::mcp::McpTool;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion,
 };
-use rmcp::service::{ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle};
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{StreamableHttpClientTransport, UnixSocketHttpClient};
 use rmcp::{ErrorData, RoleClient};
@@ -40,8 +40,8 @@ impl Connection {
         let config = StreamableHttpClientTransportConfig::with_uri(uri.as_str())
             .custom_headers(target.headers()?)
             .max_sse_event_size(limits::EVENT_BYTES)
-            // What was sent may have been done.
-            .reinit_on_expired_session(false);
+            // A server that forgot a session did nothing in it.
+            .reinit_on_expired_session(true);
         let transport = StreamableHttpClientTransport::with_client(UnixSocketHttpClient::new(socket, &uri), config);
         // Nothing is offered to the server.
         let about = ClientConfig::new(ClientCapabilities::default(), Implementation::new("ostler", env!("CARGO_PKG_VERSION")));
@@ -51,6 +51,8 @@ impl Connection {
         };
         match timeout(limits::CONNECT_TIME, serve_client_with_lifecycle(about, transport, lifecycle)).await {
             Ok(Ok(service)) => Ok(Self { service }),
+            // What came first is only that it is of before 2026.
+            Ok(Err(ClientInitializeError::LegacyFallbackFailed { fallback, .. })) => Err(Failure::of(&*fallback)),
             Ok(Err(error)) => Err(Failure::of(&error)),
             Err(_) => Err(Failure::connection(format!("it did not answer within {} s", limits::CONNECT_TIME.as_secs()))),
         }

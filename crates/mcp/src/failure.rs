@@ -59,7 +59,9 @@ impl Failure {
 
 /// What egress said, if it was egress that refused.
 fn of_egress(text: &str) -> Option<String> {
-    let error: Value = serde_json::from_str(text.get(text.find("{\"error\"")?..)?.trim_end_matches([')', '\n', ' '])).ok()?;
+    // The words of others stand around it.
+    let rest = text.get(text.find("{\"error\"")?..)?;
+    let error = serde_json::Deserializer::from_str(rest).into_iter::<Value>().next()?.ok()?;
     let error = &error["error"];
     (error["type"] == "egress_refused").then(|| error["message"].as_str().unwrap_or_default().to_owned())
 }
@@ -82,7 +84,7 @@ mod tests {
         assert!(matches!(of(&["Auth required", "authorization required: Bearer"]), Failure::Authentication(_)));
         assert!(matches!(status("HTTP 500 Internal Server Error: HTTP 401"), Failure::Connection(_)));
         let refused = r#"HTTP 403 Forbidden: {"error":{"type":"egress_refused","code":"address_not_public","message":"not public"}}"#;
-        assert_eq!(status(&format!("{refused}\n")), Failure::Connection("not public".into()));
+        assert_eq!(status(&format!("{refused}\n, when sending")), Failure::Connection("not public".into()));
         assert_eq!(of(&["a\u{1b}[31mb"]), Failure::Connection("a [31mb".into()));
     }
 }
