@@ -44,6 +44,11 @@ pub(crate) fn empty() -> Body {
     full(Bytes::new())
 }
 
+/// A body as it comes in.
+pub(crate) fn plain(body: hyper::body::Incoming) -> Body {
+    body.map_err(BodyError::of).boxed_unsync()
+}
+
 /// A body as it comes in, with its bytes counted.
 pub(crate) fn counted(body: hyper::body::Incoming, count: Arc<AtomicU64>) -> Body {
     let counted = move |frame: Frame<Bytes>| {
