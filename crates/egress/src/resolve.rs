@@ -47,11 +47,7 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn new(config: &ResolveConfig, machine: &Machine) -> Self {
-        Self {
-            fixed: Fixed::new(config),
-            addresses: Addresses::new(config.allow_private.iter().copied()),
-            servers: machine.resolver(),
-        }
+        Self { fixed: Fixed::new(config), addresses: Addresses::new(config.allow_private.iter().copied()), servers: machine.resolver() }
     }
 
     /// The addresses of a host that may be dialled, at least one. The host is in its normal form.

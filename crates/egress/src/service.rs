@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
+use crate::confine::User;
 use crate::grants::{self, Grants};
 use crate::machine::Machine;
 use crate::provider::{ProviderConfig, ProviderSetupError, Providers};
@@ -30,6 +31,8 @@ pub struct EgressConfig {
     pub resolve: ResolveConfig,
     /// Files with certificates of authorities that are trusted as well.
     pub extra_ca: Vec<PathBuf>,
+    /// As whom its process runs.
+    pub user: User,
 }
 
 /// Why egress does not start.

@@ -43,7 +43,9 @@ pub struct Confinement {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
     /// The user that was asked for cannot be had.
-    #[error("egress cannot have the user {user} that the settings give it ({reason}); start the server as root, or say user = \"server\" in [egress]")]
+    #[error(
+        "egress cannot have the user {user} that the settings give it ({reason}); start the server as root, or say user = \"server\" in [egress]"
+    )]
     User {
         /// Which.
         user: u32,

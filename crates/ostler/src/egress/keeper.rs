@@ -1,15 +1,19 @@
 //! The process that has the secrets and does nothing with them but start egress again when it ends.
 
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::process::Child;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use ostler_egress::confine::Confinement;
 use zeroize::Zeroizing;
 
 use super::WORKER;
-use super::launch::{Launch, spawn};
+use super::launch::{Launch, Report, reported, spawn};
+use super::listeners::Listeners;
 use crate::{limits, logging};
 
 /// What the keeper waits for.
@@ -20,14 +24,34 @@ enum Event {
     Ended,
 }
 
+/// An egress that serves.
+struct Worker {
+    process: Child,
+    /// Open for as long as it is to live.
+    input: UnixStream,
+    confinement: Confinement,
+}
+
 pub(super) fn main() -> anyhow::Result<()> {
     // Ctrl-C of a terminal is for the server, which ends this when it has ended.
     let _ = nix::unistd::setsid();
     nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_name(c"ostler")?;
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().lock().read_line(&mut line).context("hearing what to keep")?;
     let launch: Launch = serde_json::from_str(&line).context("what is to be kept cannot be read")?;
     logging::start(Some(&launch.log), "info")?;
+    let begun =
+        Listeners::bind(&launch.socket, &launch.calls).and_then(|listeners| started(&listeners, &line).map(|worker| (listeners, worker)));
+    let (listeners, mut worker) = match begun {
+        Ok((listeners, worker)) => {
+            super::report(&Report::Serves(worker.confinement))?;
+            (listeners, worker)
+        }
+        // Who started this tells it to a person.
+        Err(error) => return super::report(&Report::Failed(format!("{error:#}"))),
+    };
+    drop(launch);
     let (events, next) = mpsc::channel();
     let alone = events.clone();
     std::thread::spawn(move || {
@@ -37,42 +61,54 @@ pub(super) fn main() -> anyhow::Result<()> {
     });
     let mut pause = limits::EGRESS_PAUSE_FIRST;
     loop {
-        let began = Instant::now();
-        match spawn(WORKER).and_then(|mut worker| told(&mut worker, &line).map(|()| worker)) {
-            Ok(mut worker) => {
-                let id = worker.id();
-                let ended = events.clone();
-                // Its standard input stays open in here for as long as it is to live.
-                let input = worker.stdin.take();
-                std::thread::spawn(move || {
-                    let status = worker.wait();
-                    let _ = ended.send(Event::Ended);
-                    drop(status);
-                });
-                match next.recv() {
-                    Ok(Event::Ended) => {
-                        drop(input);
-                        tracing::error!(pid = id, "egress has ended and is started again; connections of sandboxes broke");
-                    }
-                    Ok(Event::Alone) | Err(_) => {
-                        drop(input);
-                        let _ = next.recv_timeout(limits::EGRESS_ENDS);
-                        return Ok(());
-                    }
-                }
+        let (began, id, ended) = (Instant::now(), worker.process.id(), events.clone());
+        let Worker { mut process, input, .. } = worker;
+        std::thread::spawn(move || {
+            let status = process.wait();
+            let _ = ended.send(Event::Ended);
+            drop(status);
+        });
+        match next.recv() {
+            Ok(Event::Ended) => tracing::error!(pid = id, "egress has ended and is started again; connections of sandboxes broke"),
+            Ok(Event::Alone) | Err(_) => {
+                drop(input);
+                let _ = next.recv_timeout(limits::EGRESS_ENDS);
+                return Ok(());
             }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "egress cannot be started; it is tried again"),
         }
-        pause =
-            if began.elapsed() >= limits::EGRESS_STEADY { limits::EGRESS_PAUSE_FIRST } else { (pause * 2).min(limits::EGRESS_PAUSE_MOST) };
-        if waits_alone(&next, pause) {
-            return Ok(());
+        if began.elapsed() >= limits::EGRESS_STEADY {
+            pause = limits::EGRESS_PAUSE_FIRST;
         }
+        worker = loop {
+            pause = (pause * 2).min(limits::EGRESS_PAUSE_MOST);
+            if waits_alone(&next, pause) {
+                return Ok(());
+            }
+            match started(&listeners, &line) {
+                Ok(worker) => break worker,
+                Err(error) => tracing::error!(error = format!("{error:#}"), "egress cannot be started; it is tried again"),
+            }
+        };
     }
 }
 
-fn told(worker: &mut Child, line: &str) -> anyhow::Result<()> {
-    worker.stdin.as_mut().context("egress has no standard input")?.write_all(line.as_bytes()).context("telling egress its keys")
+/// Starts egress, and waits until it serves.
+fn started(listeners: &Listeners, line: &str) -> anyhow::Result<Worker> {
+    let (mut input, inner) = UnixStream::pair()?;
+    let mut process = spawn(WORKER, Stdio::from(OwnedFd::from(inner)))?;
+    // One that ended already says why.
+    let told = listeners.lend(&input).and_then(|()| input.write_all(line.as_bytes()));
+    match reported(&mut process) {
+        Report::Serves(confinement) => {
+            told.context("telling egress its keys")?;
+            Ok(Worker { process, input, confinement })
+        }
+        Report::Failed(why) => {
+            drop(input);
+            let _ = process.wait();
+            bail!(why)
+        }
+    }
 }
 
 /// Waits; whether who started it went away meanwhile.
