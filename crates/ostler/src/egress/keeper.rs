@@ -60,6 +60,7 @@ pub(super) fn main() -> anyhow::Result<()> {
         let _ = alone.send(Event::Alone);
     });
     let mut pause = limits::EGRESS_PAUSE_FIRST;
+    let mut known = names();
     loop {
         let (began, id, ended) = (Instant::now(), worker.process.id(), events.clone());
         let Worker { mut process, input, .. } = worker;
@@ -68,14 +69,25 @@ pub(super) fn main() -> anyhow::Result<()> {
             let _ = ended.send(Event::Ended);
             drop(status);
         });
-        match next.recv() {
-            Ok(Event::Ended) => tracing::error!(pid = id, "egress has ended and is started again; connections of sandboxes broke"),
-            Ok(Event::Alone) | Err(_) => {
-                drop(input);
-                let _ = next.recv_timeout(limits::EGRESS_ENDS);
-                return Ok(());
+        let why = loop {
+            match next.recv_timeout(limits::EGRESS_NAMES_LOOK) {
+                Ok(Event::Ended) => break "it has ended",
+                // It has read them and can open no file any more.
+                Err(mpsc::RecvTimeoutError::Timeout) if names() == known => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    known = names();
+                    let _ = input.shutdown(std::net::Shutdown::Both);
+                    let _ = next.recv_timeout(limits::EGRESS_ENDS);
+                    break "this machine has other name servers";
+                }
+                Ok(Event::Alone) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    drop(input);
+                    let _ = next.recv_timeout(limits::EGRESS_ENDS);
+                    return Ok(());
+                }
             }
-        }
+        };
+        tracing::error!(pid = id, why, "egress is started again; connections of sandboxes broke");
         if began.elapsed() >= limits::EGRESS_STEADY {
             pause = limits::EGRESS_PAUSE_FIRST;
         }
@@ -109,6 +121,11 @@ fn started(listeners: &Listeners, line: &str) -> anyhow::Result<Worker> {
             bail!(why)
         }
     }
+}
+
+/// What this machine says of how names are found.
+fn names() -> [Option<Vec<u8>>; 2] {
+    ["/etc/resolv.conf", "/etc/hosts"].map(|path| std::fs::read(path).ok())
 }
 
 /// Waits; whether who started it went away meanwhile.

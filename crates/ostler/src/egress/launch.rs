@@ -1,7 +1,7 @@
 //! Starting egress beside a server.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -59,9 +59,12 @@ pub(super) fn reported(process: &mut Child) -> Report {
 /// Egress with its keeper. Both end with this, unless they are handed over.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    process: Child,
+    pid: i32,
+    /// Its end is the keeper's.
     input: OwnedFd,
-    handed: Handed,
+    socket: PathBuf,
+    calls: PathBuf,
+    public_key: String,
 }
 
 /// Starts it, and waits until it serves.
@@ -90,19 +93,11 @@ pub(crate) fn start(
     let mut process = spawn(KEEPER, Stdio::piped())?;
     let mut input = process.stdin.take().context("egress has no standard input")?;
     input.write_all(&line).context("telling egress its keys")?;
-    let confinement = match reported(&mut process) {
-        Report::Serves(confinement) => confinement,
-        Report::Failed(why) => bail!("egress does not start: {why}"),
-    };
-    let handed = Handed {
-        keeper: i32::try_from(process.id())?,
-        input: -1,
-        socket: launch.socket.clone(),
-        calls: launch.calls.clone(),
-        public_key: keys.public().to_string(),
-        confinement,
-    };
-    Ok(Keeper { process, input: input.into(), handed })
+    if let Report::Failed(why) = reported(&mut process) {
+        bail!("egress does not start: {why}");
+    }
+    let Launch { socket, calls, .. } = launch;
+    Ok(Keeper { pid: i32::try_from(process.id())?, input: input.into(), socket, calls, public_key: keys.public().to_string() })
 }
 
 /// Starts this program in such a role, with a way to tell it what it needs, and nothing of this process's variables.
@@ -115,22 +110,21 @@ pub(super) fn spawn(role: &str, input: Stdio) -> anyhow::Result<Child> {
 
 impl Keeper {
     /// For the program that takes this one's place.
-    pub(crate) fn handed(&self) -> anyhow::Result<Handed> {
-        debug_assert_eq!(self.process.id().cast_signed(), self.handed.keeper, "it is a child of this process, and stays one");
-        Ok(Handed { input: left_open(&self.input)?, ..self.handed.clone() })
+    pub(crate) fn handed(self) -> anyhow::Result<Handed> {
+        let Self { pid, input, socket, calls, public_key } = self;
+        left_open(&input)?;
+        Ok(Handed { keeper: pid, input: input.into_raw_fd(), socket, calls, public_key })
     }
 }
 
 /// The way to an egress that was started by the program before this one in the same process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handed {
     keeper: i32,
-    /// Its end is the keeper's.
     input: RawFd,
     socket: PathBuf,
     calls: PathBuf,
     public_key: String,
-    confinement: Confinement,
 }
 
 impl Handed {
@@ -140,8 +134,6 @@ impl Handed {
         let key = PublicKey::parse(&self.public_key).context("the key of egress cannot be read")?;
         let linked = EgressLink::connect(self.socket, self.calls.clone(), key).await;
         let (link, certificates) = linked.context("starting egress; its log says why it does not answer")?;
-        let Confinement { own_user, has_landlock } = self.confinement;
-        tracing::info!(own_user, has_landlock, "keys are with egress, and not in this process");
         let keeper = Pid::from_raw(self.keeper);
         Ok(Running { link: Arc::new(link), calls: self.calls, certificates, keeper, input: Some(input) })
     }

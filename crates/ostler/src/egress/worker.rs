@@ -51,7 +51,8 @@ fn serve() -> anyhow::Result<()> {
         let (control, calls) = (listener(listeners.control)?, listener(listeners.calls)?);
         super::report(&Report::Serves(confinement))?;
         let Confinement { own_user, has_landlock } = confinement;
-        tracing::info!(pid = std::process::id(), own_user, has_landlock, "egress serves the server and its sandboxes");
+        let user = own_user.map_or_else(|| "the server's".to_owned(), |user| user.to_string());
+        tracing::info!(pid = std::process::id(), user, has_landlock, "egress serves the server and its sandboxes");
         let server = Uid::from_raw(launch.server);
         tokio::select! {
             () = control::serve(Arc::clone(&egress), control, server) => {}

@@ -11,6 +11,7 @@ use ostler_seal::open::{KeyPair, KeyRing};
 use serde_json::json;
 
 use crate::support::events::{names, said};
+use crate::support::server::{BINARY, command};
 use crate::support::{Server, processes};
 
 const IN_VARIABLE: &str = "sk-CANARY-in-a-variable-5d0c";
@@ -60,7 +61,8 @@ impl Keys {
         let secrets = self.secrets();
         let mut texts: Vec<Vec<u8>> = ["environ", "cmdline"].map(|name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap()).into();
         texts.extend(memory(pid));
-        secrets.into_iter().filter(|secret| texts.iter().any(|text| has(text, secret.as_bytes()))).collect()
+        let texts: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
+        secrets.into_iter().filter(|secret| texts.iter().any(|text| text.contains(secret))).collect()
     }
 
     /// The processes of egress that belong to the server: its keeper and the keeper's worker.
@@ -79,8 +81,9 @@ fn parent(pid: i32) -> Option<i32> {
     about.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+fn has(text: &[u8], part: &str) -> bool {
+    // What is no text becomes other text, and the keys are text.
+    String::from_utf8_lossy(text).contains(part)
 }
 
 /// All memory of a process that can be written.
@@ -115,7 +118,7 @@ async fn the_server_has_no_key_and_its_keeper_has_them_all() {
     let (keeper, worker) = keys.egress();
     // The search finds what is there.
     assert_eq!(keys.in_process(keeper), keys.secrets());
-    assert!(has(&std::fs::read(format!("/proc/{}/environ", keys.server.pid())).unwrap(), b"ANTHROPIC_API_KEY=held-by-egress"));
+    assert!(has(&std::fs::read(format!("/proc/{}/environ", keys.server.pid())).unwrap(), "ANTHROPIC_API_KEY=held-by-egress"));
     for pid in [keeper, worker] {
         assert_eq!(std::fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
     }
@@ -140,8 +143,7 @@ fn files_with(dir: &Path, secrets: &[&str]) -> Vec<String> {
         let kind = entry.file_type().unwrap();
         if kind.is_dir() {
             found.extend(files_with(&entry.path(), secrets));
-        } else if kind.is_file() && std::fs::read(entry.path()).is_ok_and(|text| secrets.iter().any(|secret| has(&text, secret.as_bytes())))
-        {
+        } else if kind.is_file() && std::fs::read(entry.path()).is_ok_and(|text| secrets.iter().any(|secret| has(&text, secret))) {
             found.push(entry.path().display().to_string());
         }
     }
@@ -184,8 +186,10 @@ async fn egress_is_shut_off_and_nobody_looks_into_it() {
         eprintln!("skipped: only root gives egress a user of its own");
         return;
     }
-    assert_eq!(field("Uid:").split_whitespace().collect::<Vec<_>>(), [EGRESS_USER.to_string(); 4]);
-    assert_eq!(field("Gid:").split_whitespace().collect::<Vec<_>>(), [EGRESS_USER.to_string(); 4]);
+    let user = EGRESS_USER.to_string();
+    for kind in ["Uid:", "Gid:"] {
+        assert_eq!(field(kind).split_whitespace().collect::<Vec<_>>(), [user.as_str(); 4], "{kind}");
+    }
     assert_eq!((field("Groups:"), field("CapPrm:"), field("CapEff:")), (String::new(), "0".repeat(16), "0".repeat(16)));
     // Another process of the same user sees others of it, and not this one.
     let reads = |pid: u32| Command::new("cat").arg(format!("/proc/{pid}/environ")).uid(EGRESS_USER).gid(EGRESS_USER).output().unwrap();
@@ -207,4 +211,29 @@ async fn a_new_key_is_used_after_a_restart() {
     keys.server.restart().await;
     assert_eq!(said(&keys.server.session(json!([])).await.turn("SAY again").await), "again");
     assert_eq!(keys.server.model.requests()[0].headers["x-api-key"], "sk-rotated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_cannot_be_says_why_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("ostler.toml"));
+    let table = [
+        ("[egress]\nextra_ca = [\"/nonexistent.pem\"]\n", "", "egress does not start: the certificates in /nonexistent.pem cannot be read"),
+        ("[providers.openai]\nbase_url = \"ftp://host\"\napi_key = \"sk-1\"\n", "", "its scheme is neither http nor https"),
+        ("", "0", "OSTLER_HANDOVER is set by this program for itself alone"),
+        ("", "1234567", "OSTLER_HANDOVER is set by this program for itself alone"),
+    ];
+    for (settings, handover, wanted) in table {
+        std::fs::write(&file, settings).unwrap();
+        let mut command = command(BINARY.as_ref(), &data);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env("OSTLER_CONFIG", &file);
+        if !handover.is_empty() {
+            command.env("OSTLER_HANDOVER", handover);
+        }
+        let output = command.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(wanted), "{said}");
+        assert!(!said.contains("sk-1"));
+    }
+    processes::eventually("nothing is left", || processes::of_data_dir(&data).is_empty()).await;
 }
