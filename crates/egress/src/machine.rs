@@ -42,21 +42,21 @@ impl Machine {
     /// Finds hosts that sandboxes name.
     pub(crate) fn resolver(&self) -> Option<TokioResolver> {
         // With its dot at the end a name is whole; and the host's own file names machines of its own network.
-        self.built(|options| options.ndots = 0, None)
+        self.built(|options| options.ndots = 0)
     }
 
-    /// Finds hosts as programs of this machine do, by its own file and with its search list.
+    /// Finds hosts as programs of this machine do, with its search list, but for those of [`Self::hosts`].
     pub(crate) fn resolver_of_programs(&self) -> Option<TokioResolver> {
-        self.built(|_| {}, Some(&self.hosts))
+        self.built(|_| {})
     }
 
-    fn built(&self, set: impl FnOnce(&mut ResolverOpts), hosts: Option<&Arc<Hosts>>) -> Option<TokioResolver> {
-        // Without any server the machine's own file still counts.
-        let (config, options) = match (&self.names, hosts) {
-            (Some((config, options)), _) => (config.clone(), options.clone()),
-            (None, Some(_)) => (ResolverConfig::default(), ResolverOpts::default()),
-            (None, None) => return None,
-        };
+    /// The machine's own file of hosts, which counts first for its programs.
+    pub(crate) fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts)
+    }
+
+    fn built(&self, set: impl FnOnce(&mut ResolverOpts)) -> Option<TokioResolver> {
+        let (config, options) = self.names.clone()?;
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let options = builder.options_mut();
@@ -65,10 +65,6 @@ impl Machine {
         options.timeout = limits::NAME_TIMEOUT;
         options.use_hosts_file = ResolveHosts::Never;
         set(options);
-        let mut resolver = builder.build().inspect_err(|error| tracing::warn!(%error, "hosts cannot be resolved")).ok()?;
-        if let Some(hosts) = hosts {
-            resolver.set_hosts(Arc::clone(hosts));
-        }
-        Some(resolver)
+        builder.build().inspect_err(|error| tracing::warn!(%error, "hosts cannot be resolved")).ok()
     }
 }

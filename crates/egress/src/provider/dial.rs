@@ -5,9 +5,12 @@ use std::error::Error;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
@@ -30,13 +33,14 @@ pub(super) struct DialError(pub(super) ProviderError);
 #[derive(Clone)]
 pub(super) struct Dialer {
     fixed: Fixed,
+    hosts: Arc<Hosts>,
     /// None where the machine names no server.
     servers: Option<TokioResolver>,
 }
 
 impl Dialer {
     pub(super) fn new(resolve: &ResolveConfig, machine: &Machine) -> Self {
-        Self { fixed: Fixed::new(resolve), servers: machine.resolver_of_programs() }
+        Self { fixed: Fixed::new(resolve), hosts: machine.hosts(), servers: machine.resolver_of_programs() }
     }
 
     async fn connect(self, to: Uri) -> Result<TcpStream, ProviderError> {
@@ -48,9 +52,13 @@ impl Dialer {
             (Some(address), _) => vec![address],
             (None, Ok(address)) => vec![SocketAddr::new(address, port)],
             (None, Err(_)) => {
-                let servers = self.servers.ok_or_else(|| no_name("this machine names no name server".into()))?;
-                let found = servers.lookup_ip(host).await.map_err(|error| no_name(format!("its host has no address: {error}")))?;
-                found.iter().map(|address| SocketAddr::new(address, port)).take(limits::ADDRESSES_TRIED).collect()
+                let mut found = in_file(&self.hosts, host);
+                if found.is_empty() {
+                    let servers = self.servers.ok_or_else(|| no_name("this machine names no name server".into()))?;
+                    let answer = servers.lookup_ip(host).await.map_err(|error| no_name(format!("its host has no address: {error}")))?;
+                    found = answer.iter().collect();
+                }
+                found.into_iter().map(|address| SocketAddr::new(address, port)).take(limits::ADDRESSES_TRIED).collect()
             }
         };
         let mut last = "its host has no address".to_owned();
@@ -65,6 +73,14 @@ impl Dialer {
         }
         Err(ProviderError::NoConnection(last))
     }
+}
+
+/// The addresses of a host in the machine's own file.
+fn in_file(hosts: &Hosts, host: &str) -> Vec<IpAddr> {
+    let Ok(name) = host.parse::<Name>() else { return Vec::new() };
+    let of_kind = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
+    let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_kind);
+    found.flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()).collect()
 }
 
 impl Service<Uri> for Dialer {
@@ -107,5 +123,21 @@ impl Service<Uri> for Connector {
             let late = || DialError(ProviderError::NoConnection("it does not take connections in time".into()));
             connecting.await.unwrap_or_else(|_| Err(late().into()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_hosts_counts_whole_names() {
+        let mut hosts = Hosts::default();
+        hosts.read_hosts_conf(&b"127.0.0.1 localhost\n::1 localhost\n10.0.0.7 llm llm.internal # a machine\n"[..]).unwrap();
+        let table = [("localhost", "127.0.0.1 ::1"), ("llm", "10.0.0.7"), ("llm.internal", "10.0.0.7"), ("internal", ""), ("a..b", "")];
+        for (host, expected) in table {
+            let found: Vec<_> = in_file(&hosts, host).iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{host}");
+        }
     }
 }

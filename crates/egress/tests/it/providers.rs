@@ -112,6 +112,14 @@ async fn failures_are_told_apart_from_answers() {
 }
 
 #[tokio::test]
+async fn a_host_of_this_machine_is_found() {
+    let ca = Ca::new();
+    let host = Host::echo(None).await;
+    let calls = Calls::to(&ca, &[("ollama", &format!("http://localhost:{}", host.address.port()), ProviderKind::OpenAi)], &[]);
+    assert_eq!(calls.post("ollama", "/v1/chat/completions").await.status(), 200);
+}
+
+#[tokio::test]
 async fn nothing_else_is_reached_that_way() {
     let ca = Ca::new();
     let host = Host::echo(None).await;
