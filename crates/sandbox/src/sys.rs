@@ -338,3 +338,16 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let got = checked(unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), N, 0) })?;
     if usize::try_from(got).is_ok_and(|got| got == N) { Ok(bytes) } else { Err(io::Error::other("the kernel gave too few random bytes")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_left_open_is_taken_over() {
+        let own = std::fs::File::open("/dev/null").unwrap();
+        for number in [own.as_raw_fd(), libc::STDERR_FILENO, -1, 1_000_000] {
+            assert!(inherited(number).is_err(), "{number}");
+        }
+    }
+}

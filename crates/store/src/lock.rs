@@ -128,6 +128,20 @@ mod tests {
         DataDirLock::acquire(dir.path()).unwrap();
     }
 
+    #[test]
+    fn a_lock_is_taken_over_by_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDirLock::acquire(dir.path()).unwrap();
+        let taken = DataDirLock::inherited(held.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        // As when another program takes this one's place: nothing is unlocked.
+        std::mem::forget(held);
+        assert_eq!(DataDirLock::holder(dir.path()), Some(std::process::id()));
+        let other = File::open(dir.path().join(FILE)).unwrap();
+        assert!(DataDirLock::inherited(other.into()).is_err(), "it is held by another one");
+        drop(taken);
+        assert_eq!(DataDirLock::holder(dir.path()), None);
+    }
+
     /// Where the child below finds the directory to lock.
     const DIR: &str = "OSTLER_STORE_TEST_LOCK_DIR";
 
