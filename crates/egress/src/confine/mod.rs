@@ -31,7 +31,7 @@ pub enum User {
 }
 
 /// What holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confinement {
     /// The user that it alone has; none: it has the server's.
     pub own_user: Option<u32>,

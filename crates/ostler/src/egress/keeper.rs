@@ -8,7 +8,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ostler_egress::confine::Confinement;
 use zeroize::Zeroizing;
 
 use super::WORKER;
@@ -29,7 +28,6 @@ struct Worker {
     process: Child,
     /// Open for as long as it is to live.
     input: UnixStream,
-    confinement: Confinement,
 }
 
 pub(super) fn main() -> anyhow::Result<()> {
@@ -41,29 +39,32 @@ pub(super) fn main() -> anyhow::Result<()> {
     std::io::stdin().lock().read_line(&mut line).context("hearing what to keep")?;
     let launch: Launch = serde_json::from_str(&line).context("what is to be kept cannot be read")?;
     logging::start(Some(&launch.log), "info")?;
-    let begun =
-        Listeners::bind(&launch.socket, &launch.calls).and_then(|listeners| started(&listeners, &line).map(|worker| (listeners, worker)));
-    let (listeners, mut worker) = match begun {
-        Ok((listeners, worker)) => {
-            super::report(&Report::Serves(worker.confinement))?;
-            (listeners, worker)
-        }
-        // Who started this tells it to a person.
-        Err(error) => return super::report(&Report::Failed(format!("{error:#}"))),
-    };
-    drop(launch);
     let (events, next) = mpsc::channel();
     let alone = events.clone();
     std::thread::spawn(move || {
         let mut rest = [0; 64];
         while matches!(std::io::stdin().lock().read(&mut rest), Ok(count) if count > 0) {}
         let _ = alone.send(Event::Alone);
+        // An egress that hangs at its start would be waited for.
+        std::thread::sleep(limits::EGRESS_ENDS * 2);
+        std::process::exit(0);
     });
+    let begun =
+        Listeners::bind(&launch.socket, &launch.calls).and_then(|listeners| started(&listeners, &line).map(|worker| (listeners, worker)));
+    let (listeners, mut worker) = match begun {
+        Ok((listeners, worker)) => {
+            super::report(&Report::Serves)?;
+            (listeners, worker)
+        }
+        // Who started this tells it to a person.
+        Err(error) => return super::report(&Report::Failed(format!("{error:#}"))),
+    };
+    drop(launch);
     let mut pause = limits::EGRESS_PAUSE_FIRST;
     let mut known = names();
     loop {
         let (began, id, ended) = (Instant::now(), worker.process.id(), events.clone());
-        let Worker { mut process, input, .. } = worker;
+        let Worker { mut process, input } = worker;
         std::thread::spawn(move || {
             let status = process.wait();
             let _ = ended.send(Event::Ended);
@@ -111,9 +112,9 @@ fn started(listeners: &Listeners, line: &str) -> anyhow::Result<Worker> {
     // One that ended already says why.
     let told = listeners.lend(&input).and_then(|()| input.write_all(line.as_bytes()));
     match reported(&mut process) {
-        Report::Serves(confinement) => {
+        Report::Serves => {
             told.context("telling egress its keys")?;
-            Ok(Worker { process, input, confinement })
+            Ok(Worker { process, input })
         }
         Report::Failed(why) => {
             drop(input);

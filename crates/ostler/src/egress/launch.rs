@@ -12,7 +12,6 @@ use anyhow::{Context, bail};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use ostler_egress::EgressConfig;
-use ostler_egress::confine::Confinement;
 use ostler_egress::provider::ProviderConfig;
 use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
@@ -44,7 +43,7 @@ pub(super) struct Launch {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
-    Serves(Confinement),
+    Serves,
     Failed(String),
 }
 

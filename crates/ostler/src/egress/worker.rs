@@ -49,7 +49,7 @@ fn serve() -> anyhow::Result<()> {
         drop(machine);
         launch.providers.clear();
         let (control, calls) = (listener(listeners.control)?, listener(listeners.calls)?);
-        super::report(&Report::Serves(confinement))?;
+        super::report(&Report::Serves)?;
         let Confinement { own_user, has_landlock } = confinement;
         let user = own_user.map_or_else(|| "the server's".to_owned(), |user| user.to_string());
         tracing::info!(pid = std::process::id(), user, has_landlock, "egress serves the server and its sandboxes");
