@@ -1,13 +1,17 @@
-//! The process that has the secrets and does nothing with them but start egress again when it ends.
+//! The process that has the secrets and does nothing with them but start egress again when it ends or hangs.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ostler_egress::control::{Ask, Client};
 use zeroize::Zeroizing;
 
 use super::WORKER;
@@ -21,6 +25,8 @@ enum Event {
     Alone,
     /// Egress has ended.
     Ended,
+    /// The egress with this process id does not answer.
+    Hangs(u32),
 }
 
 /// An egress that serves.
@@ -59,35 +65,41 @@ pub(super) fn main() -> anyhow::Result<()> {
         // Who started this tells it to a person.
         Err(error) => return super::report(&Report::Failed(format!("{error:#}"))),
     };
+    let socket = launch.socket.clone();
     drop(launch);
     let mut pause = limits::EGRESS_PAUSE_FIRST;
     let mut known = names();
     loop {
-        let (began, id, ended) = (Instant::now(), worker.process.id(), events.clone());
+        let (began, id, has_ended) = (Instant::now(), worker.process.id(), Arc::new(AtomicBool::new(false)));
         let Worker { mut process, input } = worker;
+        let (ended, told) = (events.clone(), Arc::clone(&has_ended));
         std::thread::spawn(move || {
             let status = process.wait();
+            told.store(true, Ordering::Relaxed);
             let _ = ended.send(Event::Ended);
             drop(status);
         });
+        feel(Client::new(socket.clone()), id, has_ended, events.clone());
         let why = loop {
-            match next.recv_timeout(limits::EGRESS_NAMES_LOOK) {
+            let why = match next.recv_timeout(limits::EGRESS_LOOK) {
                 Ok(Event::Ended) => break "it has ended",
+                Ok(Event::Hangs(pid)) if pid == id => "it hangs",
                 // It has read them and can open no file any more.
-                Err(mpsc::RecvTimeoutError::Timeout) if names() == known => {}
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    known = names();
-                    let _ = input.shutdown(std::net::Shutdown::Both);
-                    let _ = next.recv_timeout(limits::EGRESS_ENDS);
-                    break "this machine has other name servers";
-                }
+                Err(mpsc::RecvTimeoutError::Timeout) if names() != known => "this machine has other name servers",
+                Ok(Event::Hangs(_)) | Err(mpsc::RecvTimeoutError::Timeout) => continue,
                 Ok(Event::Alone) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     drop(input);
                     let _ = next.recv_timeout(limits::EGRESS_ENDS);
                     return Ok(());
                 }
-            }
+            };
+            known = names();
+            // One that hangs hears nothing else. Until it is waited for, nobody else has its number.
+            let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL);
+            let _ = next.recv_timeout(limits::EGRESS_ENDS);
+            break why;
         };
+        drop(input);
         tracing::error!(pid = id, why, "egress is started again; connections of sandboxes broke");
         if began.elapsed() >= limits::EGRESS_STEADY {
             pause = limits::EGRESS_PAUSE_FIRST;
@@ -122,6 +134,23 @@ fn started(listeners: &Listeners, line: &str) -> anyhow::Result<Worker> {
             bail!(why)
         }
     }
+}
+
+/// Asks egress for nothing again and again, and tells when it does not answer.
+fn feel(client: Client, id: u32, has_ended: Arc<AtomicBool>, events: mpsc::Sender<Event>) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let mut silences = 0;
+        while !has_ended.load(Ordering::Relaxed) {
+            std::thread::sleep(limits::EGRESS_LOOK);
+            let asked = runtime.block_on(client.ask(&Ask::Renew { sessions: Vec::new() }, &[]));
+            silences = if asked.is_ok() { 0 } else { silences + 1 };
+            if silences >= limits::EGRESS_SILENCES && !has_ended.load(Ordering::Relaxed) {
+                let _ = events.send(Event::Hangs(id));
+                return;
+            }
+        }
+    });
 }
 
 /// What this machine says of how names are found.
