@@ -105,10 +105,10 @@ pub(super) fn main() -> anyhow::Result<()> {
             pause = limits::EGRESS_PAUSE_FIRST;
         }
         worker = loop {
-            pause = (pause * 2).min(limits::EGRESS_PAUSE_MOST);
             if waits_alone(&next, pause) {
                 return Ok(());
             }
+            pause = (pause * 2).min(limits::EGRESS_PAUSE_MOST);
             match started(&listeners, &line) {
                 Ok(worker) => break worker,
                 Err(error) => tracing::error!(error = format!("{error:#}"), "egress cannot be started; it is tried again"),
