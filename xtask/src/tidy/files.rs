@@ -40,13 +40,14 @@ pub(super) fn check(findings: &mut Vec<String>) -> anyhow::Result<()> {
 
 /// Whether a file uses the part of `ostler-seal` that opens secrets.
 fn opens_secrets(text: &str) -> bool {
-    let names = |line: &str| line.contains(concat!("ostler_seal::", "open")) || (line.contains("ostler_seal::{") && line.contains("open"));
+    let names = |line: &str| line.contains("ostler_seal::open") || (line.contains("ostler_seal::{") && line.contains("open"));
     text.lines().any(names)
 }
 
-/// Egress, what reads the keys for it, and tests.
+/// Egress, what reads the keys for it, tests, and this file, which names it.
 fn may_open_secrets(path: &Path) -> bool {
-    const PLACES: [&str; 4] = ["crates/egress", "crates/seal", "crates/ostler/src/egress", "crates/ostler/src/vault_key.rs"];
+    const PLACES: [&str; 5] =
+        ["crates/egress", "crates/seal", "crates/ostler/src/egress", "crates/ostler/src/vault_key.rs", "xtask/src/tidy/files.rs"];
     let is_test = |part: &std::ffi::OsStr| part == "tests" || part.to_str().is_some_and(|part| part.starts_with("test_"));
     PLACES.iter().any(|place| path.starts_with(place)) || path.iter().any(is_test)
 }
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn only_egress_opens_secrets() {
-        for line in [concat!("use ostler_seal::", "open::KeyRing;"), concat!("use ostler_seal::{Binding, ", "open::KeyRing};")] {
+        for line in ["use ostler_seal::open::KeyRing;", "use ostler_seal::{Binding, open::KeyRing};"] {
             assert!(opens_secrets(line), "{line}");
         }
         assert!(!opens_secrets("use ostler_seal::{Binding, Sealed};"));
