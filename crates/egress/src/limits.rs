@@ -68,10 +68,6 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const LEASE_WATCH: Duration = Duration::from_secs(5);
 /// How long a question may take, with its answer.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long egress may take to be there.
-pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether it is there.
-pub const START_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of the head of a call of the server, which carries a sealed secret.
 pub const CALL_HEAD_BYTES: usize = 512 << 10;
 /// Bytes of the answer of a token endpoint.
@@ -86,3 +82,13 @@ pub const INJECTED_BODY_TIME: Duration = Duration::from_secs(60);
 pub const HOST_BYTES: usize = 253;
 /// The same of a method.
 pub const METHOD_BYTES: usize = 32;
+/// How long the way to a model provider may take, with TLS.
+pub const PROVIDER_CONNECT: Duration = Duration::from_secs(10);
+/// How long an unused connection to a provider is kept.
+pub const PROVIDER_IDLE: Duration = Duration::from_secs(60);
+/// Unused connections kept for each provider.
+pub const PROVIDER_IDLE_CONNECTIONS: usize = 256;
+/// Bytes that are read of what a provider says of an error.
+pub const PROVIDER_ERROR_BYTES: usize = 64 << 10;
+/// How long it may take to say it.
+pub const PROVIDER_ERROR_TIME: Duration = Duration::from_secs(5);

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
+use crate::confine::User;
 use crate::grants::{self, Grants};
+use crate::machine::Machine;
+use crate::provider::{ProviderConfig, ProviderSetupError, Providers};
 use crate::record::Records;
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
@@ -28,6 +31,8 @@ pub struct EgressConfig {
     pub resolve: ResolveConfig,
     /// Files with certificates of authorities that are trusted as well.
     pub extra_ca: Vec<PathBuf>,
+    /// As whom its process runs.
+    pub user: User,
 }
 
 /// Why egress does not start.
@@ -42,6 +47,9 @@ pub enum StartError {
     /// The authority.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// A model provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderSetupError),
 }
 
 /// The protocols that a host is offered.
@@ -63,6 +71,7 @@ pub struct Egress {
     pub(crate) authority: Authority,
     trusted: String,
     pub(crate) resolver: Resolver,
+    pub(crate) providers: Providers,
     both: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
@@ -74,11 +83,10 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Starts it. Needs a runtime of tokio.
-    pub fn start(ring: KeyRing, config: &EgressConfig) -> Result<Arc<Self>, StartError> {
+    /// Starts it. Opens no file. Needs a runtime of tokio.
+    pub fn start(ring: KeyRing, config: &EgressConfig, providers: &[ProviderConfig], machine: &Machine) -> Result<Arc<Self>, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = trust::roots(&config.extra_ca)?;
-        let mut tls = trust::client(&roots, &provider)?;
+        let mut tls = trust::client(machine.roots(), &provider)?;
         // A ticket would tell a host that two sandboxes are of one installation, and one tenant of another's visits.
         tls.resumption = Resumption::disabled();
         let with = |names: &[Protocols]| {
@@ -89,8 +97,9 @@ impl Egress {
         let egress = Arc::new(Self {
             authority: Authority::of(ring.newest(), provider)?,
             ring,
-            trusted: trust::pem(&roots),
-            resolver: Resolver::new(&config.resolve),
+            trusted: trust::pem(machine.roots()),
+            resolver: Resolver::new(&config.resolve, machine),
+            providers: Providers::new(providers, &config.resolve, machine)?,
             both: with(&[Protocols::Http2, Protocols::Http1]),
             http1: with(&[Protocols::Http1]),
             http2: with(&[Protocols::Http2]),

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let again = read(&VaultKey::File(path.clone())).unwrap();
         assert_eq!(first.public(), again.public());
-        let text = VaultKey::Text(ostler_models::Secret::new(std::fs::read_to_string(&path).unwrap()));
+        let text = VaultKey::Text(crate::config::Secret::new(std::fs::read_to_string(&path).unwrap()));
         assert_eq!(read(&text).unwrap().public(), first.public());
         let command = VaultKey::Command(format!("cat {}", path.display()));
         assert_eq!(read(&command).unwrap().public(), first.public());

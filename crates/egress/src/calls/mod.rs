@@ -3,6 +3,7 @@
 
 mod mcp;
 mod outbound;
+mod provider;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use ostler_core::egress::calls::MCP_HOST;
+use nix::unistd::Uid;
+use ostler_core::egress::calls::{MCP_HOST, PROVIDER_HOSTS};
 use ostler_core::egress::policy::{Code, Decision};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -38,11 +40,11 @@ impl Failed {
     }
 }
 
-/// Answers the server, for ever.
-pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
+/// Answers the server, which is this user, for ever.
+pub async fn serve(egress: Arc<Egress>, listener: UnixListener, server: Uid) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if control::is_own(&stream) => {
+            Ok((stream, _)) if control::is_of(&stream, server) => {
                 tokio::spawn(attend(Arc::clone(&egress), stream));
             }
             Ok(_) => tracing::warn!("another user called, and was not heard"),
@@ -68,6 +70,9 @@ async fn attend(egress: Arc<Egress>, stream: UnixStream) {
 
 async fn answer(egress: &Arc<Egress>, request: Request<Incoming>) -> Response<Body> {
     let kind = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    if let Some(provider) = kind.strip_suffix(PROVIDER_HOSTS) {
+        return provider::call(egress, provider, request).await;
+    }
     let answered = match kind.as_str() {
         MCP_HOST => mcp::call(egress, request).await,
         _ => Err(Failed::new(&kind, Code::BadHost, "nothing is called so")),

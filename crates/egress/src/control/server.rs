@@ -5,6 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use nix::unistd::Uid;
 use ostler_seal::{Binding, Sealed, seal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -17,16 +18,15 @@ use crate::sandboxes::Doors;
 use crate::service::Egress;
 
 /// Whether who is at the other end is this user, or root.
-pub(crate) fn is_own(stream: &UnixStream) -> bool {
-    let own = nix::unistd::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+pub(crate) fn is_of(stream: &UnixStream, user: Uid) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == user.as_raw() || peer.uid() == 0)
 }
 
-/// Answers whoever is this user, or root, for ever.
-pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
+/// Answers the server, which is this user, for ever. Root is heard as well.
+pub async fn serve(egress: Arc<Egress>, listener: UnixListener, server: Uid) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if is_own(&stream) => {
+            Ok((stream, _)) if is_of(&stream, server) => {
                 let egress = Arc::clone(&egress);
                 tokio::spawn(async move {
                     match timeout(limits::ASK_TIMEOUT, attend(&egress, stream)).await {

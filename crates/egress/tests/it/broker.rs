@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ostler_core::ids::{CredentialId, IdSource, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_egress::policy::{AllowedHost, Network, Policy};
-use ostler_egress::{Doors, Egress, EgressConfig, Record, ResolveConfig, SealedGrant, Terms};
+use ostler_egress::{Doors, Egress, EgressConfig, Machine, Record, ResolveConfig, SealedGrant, Terms};
 use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_seal::{Binding, Bound, Hosts, Places};
 
@@ -40,8 +40,8 @@ impl Broker {
         let dir = tempfile::tempdir().unwrap();
         ca.write(&dir.path().join("ca.pem"));
         let resolve: BTreeMap<_, _> = resolve.iter().map(|(host, address)| ((*host).to_owned(), *address)).collect();
-        let config =
-            EgressConfig { resolve: ResolveConfig { resolve, ..ResolveConfig::default() }, extra_ca: vec![dir.path().join("ca.pem")] };
+        let resolve = ResolveConfig { resolve, ..ResolveConfig::default() };
+        let config = EgressConfig { resolve, extra_ca: vec![dir.path().join("ca.pem")], ..EgressConfig::default() };
         let ring = KeyRing::new(KeyPair::generate().unwrap(), Vec::new());
         let mut ids = IdSource::new(1, 1);
         let (organization, workspace) = (OrganizationId::mint(&mut ids), WorkspaceId::mint(&mut ids));
@@ -65,7 +65,7 @@ impl Broker {
             SealedGrant { placeholder: PLACEHOLDER.into(), credential, sealed }
         });
         let terms = Terms { organization, workspace, policy, grants: grants.into_iter().collect() };
-        let egress = Egress::start(ring, &config).unwrap();
+        let egress = Egress::start(ring, &config, &[], &Machine::read(&config).unwrap()).unwrap();
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let doors = Doors {
             proxy: listener(),

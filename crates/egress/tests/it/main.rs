@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod broker;
+mod confined;
 mod connections;
 mod control;
 mod host;
 mod names;
+mod providers;
 mod secrets;
 mod upgrades;

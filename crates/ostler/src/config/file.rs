@@ -109,6 +109,15 @@ pub(super) struct Egress {
     pub(super) resolve: BTreeMap<String, String>,
     pub(super) allow_private: Vec<String>,
     pub(super) extra_ca: Vec<PathBuf>,
+    pub(super) user: Option<User>,
+}
+
+/// As whom egress runs: an id, or `"server"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum User {
+    Id(u32),
+    Word(String),
 }
 
 /// Where the key of vaults comes from.
@@ -151,17 +160,20 @@ pub(crate) fn usual(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     Some(dir.join("ostler/ostler.toml"))
 }
 
-/// Reads the named file, which must exist, or the usual one, if it does.
-pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<File> {
-    let (path, text) = match (named, usual) {
-        (Some(path), _) => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
-        (None, Some(path)) if path.exists() => {
-            (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
-        }
-        _ => return Ok(File::default()),
+/// The text of the named file, which must exist, or of the usual one, if it does.
+pub(super) fn text(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let path = match (named, usual) {
+        (Some(path), _) => path,
+        (None, Some(path)) if path.exists() => path,
+        _ => return Ok(None),
     };
+    std::fs::read_to_string(path).map(Some).with_context(|| format!("reading {}", path.display()))
+}
+
+/// What a file says.
+pub(super) fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
     // The parser's own text repeats the line, which may hold a key.
-    toml::from_str(&text).map_err(|error: toml::de::Error| {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text.get(..span.start).map_or(0, |before| before.matches('\n').count()) + 1);
         anyhow::anyhow!(
             "{} is not a valid settings file; `ostler config default` prints one: line {line}: {}",

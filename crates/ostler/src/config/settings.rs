@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ostler_core::cost::Price;
@@ -54,11 +54,23 @@ const DEFAULT_MODEL: &str = "claude-sonnet-5";
 impl Settings {
     /// Reads file and environment; `env` looks a variable up.
     pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let text = Self::text(common, &env)?;
+        Self::of(text.as_deref(), common, flags, env)
+    }
+
+    /// The settings file as it is, if there is one.
+    pub(crate) fn text(common: &CommonArgs, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
+        file::text(common.config.as_deref(), file::usual(env).as_deref())
+    }
+
+    /// What a settings file and the environment come to.
+    pub(crate) fn of(text: Option<&str>, common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let home = env("HOME").map(PathBuf::from);
         let usual = file::usual(env);
-        let file = file::read(common.config.as_deref(), usual.as_deref())?;
-        let mut origins = Origins::new(common.config.as_deref().or(usual.as_deref()));
+        let path = common.config.as_deref().or(usual.as_deref());
+        let file = text.map(|text| file::parse(path.unwrap_or(Path::new("the settings")), text)).transpose()?.unwrap_or_default();
+        let mut origins = Origins::new(path);
 
         let data_home = env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")));
         // clap reads a flag and its variable alike, and the flag counts more.

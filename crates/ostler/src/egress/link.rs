@@ -21,13 +21,13 @@ pub(crate) struct EgressLink {
 
 impl EgressLink {
     /// Waits until it answers, with the key that it was given.
-    pub(super) async fn connect(socket: PathBuf, calls: PathBuf, key: &PublicKey) -> anyhow::Result<(Self, String)> {
+    pub(super) async fn connect(socket: PathBuf, calls: PathBuf, key: PublicKey) -> anyhow::Result<(Self, String)> {
         let client = Client::new(socket);
         let Told::Welcome { public_key, certificates } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
         if public_key != key.to_string() {
             return Err(anyhow::anyhow!("it has another key")).context("asking egress who it is");
         }
-        Ok((Self { client, calls, key: key.clone() }, certificates))
+        Ok((Self { client, calls, key }, certificates))
     }
 
     async fn ask(&self, ask: Ask, descriptors: &[OwnedFd]) -> Result<Told, EgressError> {

@@ -1,23 +1,31 @@
 //! Egress itself.
 
 use std::io::{BufRead as _, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use ostler_egress::{Egress, calls, control};
+use nix::unistd::Uid;
+use ostler_egress::confine::{self, Confinement};
+use ostler_egress::{Egress, Machine, calls, control};
 use ostler_seal::open::KeyRing;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::launch::Launch;
+use super::launch::{Launch, Report};
+use super::listeners::Listeners;
 use crate::logging;
 
 pub(super) fn main() -> anyhow::Result<()> {
-    harden()?;
+    serve().or_else(|error| super::report(&Report::Failed(format!("{error:#}"))))
+}
+
+fn serve() -> anyhow::Result<()> {
+    confine::prepare()?;
+    nix::sys::prctl::set_name(c"ostler")?;
+    let listeners = Listeners::borrow(std::io::stdin()).context("taking the sockets")?;
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().lock().read_line(&mut line).context("hearing the keys")?;
     let mut launch: Launch = serde_json::from_str(&line).context("what was said cannot be read")?;
@@ -25,41 +33,36 @@ pub(super) fn main() -> anyhow::Result<()> {
     logging::start(Some(&launch.log), "info")?;
     let ring = KeyRing::parse(&launch.keys).context("the keys cannot be read")?;
     launch.keys = Zeroizing::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
+    // The last look at files, and then the only thread there is gives up what it does not need.
+    let machine = Machine::read(&launch.config)?;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let confinement = confine::enter(launch.config.user)?;
     let (alone, is_alone) = oneshot::channel();
     std::thread::spawn(move || {
         let mut rest = [0; 64];
         while matches!(std::io::stdin().lock().read(&mut rest), Ok(count) if count > 0) {}
         let _ = alone.send(());
     });
-    runtime.block_on(async {
-        let egress = Egress::start(ring, &launch.config)?;
-        let (listener, calls) = (listen(&launch.socket)?, listen(&launch.calls)?);
-        tracing::info!(pid = std::process::id(), "egress serves sandboxes");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    runtime.context("starting the async runtime")?.block_on(async {
+        let egress = Egress::start(ring, &launch.config, &launch.providers, &machine)?;
+        drop(machine);
+        launch.providers.clear();
+        let (control, calls) = (listener(listeners.control)?, listener(listeners.calls)?);
+        super::report(&Report::Serves)?;
+        let Confinement { own_user, has_landlock } = confinement;
+        let user = own_user.map_or_else(|| "the server's".to_owned(), |user| user.to_string());
+        tracing::info!(pid = std::process::id(), user, has_landlock, "egress serves the server and its sandboxes");
+        let server = Uid::from_raw(launch.server);
         tokio::select! {
-            () = control::serve(Arc::clone(&egress), listener) => {}
-            () = calls::serve(egress, calls) => {}
+            () = control::serve(Arc::clone(&egress), control, server) => {}
+            () = calls::serve(egress, calls, server) => {}
             _ = is_alone => {}
         }
         Ok(())
     })
 }
 
-fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    // One that was killed left its socket.
-    let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("listening on {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// What a secret of this process must not get out by: a core dump, another process of this user, a program with more rights.
-fn harden() -> anyhow::Result<()> {
-    let _ = nix::unistd::setsid();
-    nix::sys::prctl::set_dumpable(false)?;
-    nix::sys::prctl::set_no_new_privs()?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    Ok(())
+fn listener(socket: OwnedFd) -> anyhow::Result<UnixListener> {
+    UnixListener::from_std(socket.into()).context("listening to the server")
 }
