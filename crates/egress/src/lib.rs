@@ -41,4 +41,4 @@ pub use grants::{Grant, GrantError, opened};
 pub use ostler_core::egress::{Record, SealedGrant, Terms, policy};
 pub use resolve::ResolveConfig;
 pub use sandboxes::Doors;
-pub use service::{Egress, EgressConfig, StartError};
+pub use service::{Egress, EgressConfig, SearchEngine, StartError};

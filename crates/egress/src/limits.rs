@@ -86,3 +86,11 @@ pub const INJECTED_BODY_TIME: Duration = Duration::from_secs(60);
 pub const HOST_BYTES: usize = 253;
 /// The same of a method.
 pub const METHOD_BYTES: usize = 32;
+/// Bytes of a page that is read for an agent, without its content encoding.
+pub const PAGE_BYTES: usize = 10 << 20;
+/// The same of results of a search.
+pub const SEARCH_BYTES: usize = 2 << 20;
+/// Bytes that the encoding of something that cannot be packed adds to it.
+pub const ENCODING_BYTES: usize = 64 << 10;
+/// How long reading a page, or asking a search engine, may take as a whole.
+pub const PAGE_TIME: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::grants::{self, Grants};
@@ -28,6 +29,24 @@ pub struct EgressConfig {
     pub resolve: ResolveConfig,
     /// Files with certificates of authorities that are trusted as well.
     pub extra_ca: Vec<PathBuf>,
+    /// Who is asked when something is searched.
+    pub search: Option<SearchEngine>,
+}
+
+/// A search engine of the operator's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchEngine {
+    /// Its address, to which a query is added.
+    pub url: String,
+    /// The header that has its key, and the key.
+    pub key: Option<(String, Zeroizing<String>)>,
+}
+
+impl std::fmt::Debug for SearchEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchEngine").field("has_key", &self.key.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why egress does not start.
@@ -70,6 +89,7 @@ pub struct Egress {
     /// Places for what is passed on at once, and for bodies that are held meanwhile.
     pub(crate) exchanges: Arc<Semaphore>,
     pub(crate) bodies: Semaphore,
+    pub(crate) search: Option<SearchEngine>,
     sandboxes: Sandboxes,
 }
 
@@ -97,6 +117,7 @@ impl Egress {
             records: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             bodies: Semaphore::new(limits::INJECTED_BODIES),
+            search: config.search.clone(),
             sandboxes: Sandboxes::default(),
         });
         let watched = Arc::downgrade(&egress);

@@ -3,6 +3,7 @@
 
 mod mcp;
 mod outbound;
+mod web;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use ostler_core::egress::calls::MCP_HOST;
+use ostler_core::egress::calls::{MCP_HOST, WEB_HOST};
 use ostler_core::egress::policy::{Code, Decision};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -70,6 +71,7 @@ async fn answer(egress: &Arc<Egress>, request: Request<Incoming>) -> Response<Bo
     let kind = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let answered = match kind.as_str() {
         MCP_HOST => mcp::call(egress, request).await,
+        WEB_HOST => web::call(egress, request).await,
         _ => Err(Failed::new(&kind, Code::BadHost, "nothing is called so")),
     };
     answered.unwrap_or_else(|Failed { host, code, detail }| refusal::answer(&host, &Decision::deny(code, "calls of the server"), &detail))

@@ -26,7 +26,7 @@ pub(super) fn read(file: file::Egress, origins: &mut Origins) -> anyhow::Result<
     origins.note("egress.extra_ca", &shown, None, !file.extra_ca.is_empty());
     let extra_ca =
         file.extra_ca.iter().map(|path| std::path::absolute(path).context("[egress] extra_ca")).collect::<anyhow::Result<_>>()?;
-    Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca })
+    Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca, search: None })
 }
 
 #[cfg(test)]
