@@ -82,7 +82,9 @@ pub(crate) fn with_line(body: Body, line: Line, ended: CancellationToken, place:
 
 /// A body that breaks once it has more bytes than that.
 pub(crate) fn limited(body: Body, most: usize) -> Body {
-    let of = |error: Box<dyn std::error::Error + Send + Sync>| if error.is::<LengthLimitError>() { BodyError(TOO_LONG.into()) } else { BodyError::of(error) };
+    let of = |error: Box<dyn std::error::Error + Send + Sync>| {
+        if error.is::<LengthLimitError>() { BodyError(TOO_LONG.into()) } else { BodyError::of(error) }
+    };
     Limited::new(body, most).map_err(of).boxed_unsync()
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap;
 use crate::client::Access;
-use crate::config::{Provider, Settings};
+use crate::config::{Provider, Search, Settings};
 use crate::{egress, vault_key};
 
 /// What is logged unless something is said.
@@ -75,7 +75,8 @@ impl Node {
         bootstrap::write_access(&data_dir, &access)?;
 
         let keys = vault_key::read(&settings.vault_key)?;
-        let egress = egress::start(&data_dir, &keys, &settings.egress, settings.log.as_deref().unwrap_or(DEFAULT_LOG)).await?;
+        let search = settings.search.as_ref().and_then(Search::take_for_egress);
+        let egress = egress::start(&data_dir, &keys, &settings.egress, search, settings.log.as_deref().unwrap_or(DEFAULT_LOG)).await?;
         drop(keys);
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
@@ -96,6 +97,7 @@ impl Node {
             rest: rest(settings),
             policy,
             egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
+            search: settings.search.as_ref().map(|search| search.engine.clone()),
         });
 
         let stop = CancellationToken::new();

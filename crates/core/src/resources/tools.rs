@@ -11,12 +11,15 @@ use crate::limits;
 /// The tools of `agent_toolset_20260401`, in the order in which they are offered.
 pub const BUILTIN_TOOLS: [&str; 8] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch", "web_search"];
 
-/// Those of them that this server can run.
-pub const AVAILABLE_TOOLS: [&str; 6] = ["bash", "read", "write", "edit", "glob", "grep"];
+/// Those of them that this server can run. `web_search` needs a search engine besides.
+pub const AVAILABLE_TOOLS: [&str; 8] = BUILTIN_TOOLS;
+
+/// Those of them for which a sandbox is started: `web_fetch` makes text of a page there.
+pub const SANDBOX_TOOLS: [&str; 7] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
 
 /// Those of them that are declared read-only: they overlap, may be run again after a crash, and
 /// are what the policy `auto` allows.
-pub const READ_ONLY_TOOLS: [&str; 3] = ["read", "glob", "grep"];
+pub const READ_ONLY_TOOLS: [&str; 5] = ["read", "glob", "grep", "web_fetch", "web_search"];
 
 /// Whether a call may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -150,6 +150,11 @@ impl FetchSettings {
 }
 
 impl SearchSettings {
+    /// These settings.
+    pub fn new(domains: Domains, user_location: Option<UserLocation>) -> Self {
+        Self { domains, user_location }
+    }
+
     /// Those of an agent with these tools.
     pub fn of(tools: &[Tool]) -> Self {
         read(tools, WEB_SEARCH)
@@ -282,7 +287,8 @@ fn check_domains(tool: &str, key: &str, list: &Value) -> Result<(), Refusal> {
             return Err(refuse(format!("an entry has more than {} characters", limits::DOMAIN_LIST_CHARS)));
         }
         let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
-        let is_path_fit = path.is_none_or(|path| tool == WEB_SEARCH && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#*\\".contains(&b)));
+        let is_path_fit =
+            path.is_none_or(|path| tool == WEB_SEARCH && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#*\\".contains(&b)));
         if !is_public_hostname(host) || !is_path_fit {
             return Err(refuse(format!("{text:?} is not a plain public host name")));
         }
@@ -323,8 +329,7 @@ fn resolve_sources(sources: Value) -> Result<Value, Refusal> {
         };
         whole.insert(key.into(), filter);
     }
-    let resolved: UrlSources =
-        serde_json::from_value(Value::Object(whole)).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let resolved: UrlSources = serde_json::from_value(Value::Object(whole)).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     let filters = [&resolved.client_tool_results, &resolved.server_tool_results, &resolved.user_input];
     if filters.iter().all(|filter| **filter == Some(SourceFilter::None)) {
         return Err(refuse("nothing could be fetched with all three \"none\"; set enabled to false instead".into()));
@@ -341,7 +346,11 @@ fn resolve_sources(sources: Value) -> Result<Value, Refusal> {
             return Err(refuse("a tool stands there twice".into()));
         }
     }
-    if let Some(other) = named(resolved.server_tool_results.as_ref()).into_iter().flatten().find(|tool| ![WEB_FETCH, WEB_SEARCH].contains(&tool.name.as_str())) {
+    if let Some(other) = named(resolved.server_tool_results.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|tool| ![WEB_FETCH, WEB_SEARCH].contains(&tool.name.as_str()))
+    {
         return Err(refuse(format!("server_tool_results: {:?} is neither \"web_search\" nor \"web_fetch\"", other.name)));
     }
     serde_json::to_value(&resolved).map_err(|error| refuse(error.to_string()))
@@ -358,9 +367,13 @@ fn named(filter: Option<&SourceFilter>) -> Option<&Vec<ToolReference>> {
 /// Checks that custom tools which are named as sources are there.
 pub(super) fn check_together(tools: &[Tool]) -> Result<(), Refusal> {
     let Some(sources) = FetchSettings::of(tools).url_sources else { return Ok(()) };
-    let unknown = named(sources.client_tool_results.as_ref()).into_iter().flatten().find(|tool| !super::tools::has_custom(tools, &tool.name));
+    let unknown =
+        named(sources.client_tool_results.as_ref()).into_iter().flatten().find(|tool| !super::tools::has_custom(tools, &tool.name));
     unknown.map_or(Ok(()), |tool| {
-        Err(Refusal::invalid(format!("tools: web_fetch.url_sources: client_tool_results names {:?}, which is no custom tool of the agent", tool.name)))
+        Err(Refusal::invalid(format!(
+            "tools: web_fetch.url_sources: client_tool_results names {:?}, which is no custom tool of the agent",
+            tool.name
+        )))
     })
 }
 

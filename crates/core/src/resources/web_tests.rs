@@ -82,7 +82,10 @@ fn domains_are_plain_public_names() {
     ] {
         assert!(fetch(json!({"blocked_domains": bad})).is_err(), "{bad}");
     }
-    assert_eq!(checked(WEB_SEARCH, json!({"allowed_domains": ["a.com/b", "a.com/B"]})).unwrap(), json!({"allowed_domains": ["a.com/b", "a.com/B"]}));
+    assert_eq!(
+        checked(WEB_SEARCH, json!({"allowed_domains": ["a.com/b", "a.com/B"]})).unwrap(),
+        json!({"allowed_domains": ["a.com/b", "a.com/B"]})
+    );
     for bad in ["a.com/b?c", "a.com/b*", "a.com/b c", "/b"] {
         assert!(checked(WEB_SEARCH, json!({"allowed_domains": [bad]})).is_err(), "{bad}");
     }
@@ -93,7 +96,10 @@ fn domains_are_plain_public_names() {
 #[test]
 fn settings_of_other_tools_and_unknown_ones_are_dropped() {
     assert_eq!(checked("bash", json!({"allowed_domains": [1]})).unwrap(), json!({}));
-    assert_eq!(fetch(json!({"x": 1, "max_content_tokens": 5, "allowed_domains": null})).unwrap(), json!({"max_content_tokens": 5, "url_sources": null}));
+    assert_eq!(
+        fetch(json!({"x": 1, "max_content_tokens": 5, "allowed_domains": null})).unwrap(),
+        json!({"max_content_tokens": 5, "url_sources": null})
+    );
     for bad in [json!(0), json!(-1), json!(1.5), json!("5")] {
         assert!(fetch(json!({"max_content_tokens": bad})).is_err(), "{bad}");
     }
@@ -147,7 +153,13 @@ fn a_location_is_approximate() {
     let located = |location: Value| checked(WEB_SEARCH, json!({"user_location": location}));
     let berlin = json!({"type": "approximate", "city": "Berlin", "country": "DE", "timezone": "Europe/Berlin"});
     assert_eq!(located(berlin.clone()).unwrap(), json!({"user_location": berlin}));
-    for bad in [json!({}), json!({"type": "exact"}), json!({"type": "approximate", "country": "de"}), json!({"type": "approximate", "city": ""}), json!("x")] {
+    for bad in [
+        json!({}),
+        json!({"type": "exact"}),
+        json!({"type": "approximate", "country": "de"}),
+        json!({"type": "approximate", "city": ""}),
+        json!("x"),
+    ] {
         assert!(located(bad.clone()).is_err(), "{bad}");
     }
 }

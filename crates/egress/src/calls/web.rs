@@ -113,7 +113,9 @@ async fn whole(to: &Destination, headers: &HeaderMap, content: Body, most: usize
     let mut content = if encodings.next().is_some() { None } else { body::decoded(packed, encoding) }.ok_or_else(unknown)?;
     let mut bytes = BytesMut::new();
     while let Some(frame) = content.frame().await {
-        let frame = frame.map_err(|error| if error.is_limit() { too_large() } else { to.failed(Code::Unreachable, format!("its answer broke: {error}")) })?;
+        let frame = frame.map_err(|error| {
+            if error.is_limit() { too_large() } else { to.failed(Code::Unreachable, format!("its answer broke: {error}")) }
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > most {
             return Err(too_large());

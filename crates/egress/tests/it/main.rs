@@ -8,3 +8,4 @@ mod host;
 mod names;
 mod secrets;
 mod upgrades;
+mod web;

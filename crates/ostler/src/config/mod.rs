@@ -5,6 +5,7 @@ mod egress;
 mod file;
 mod providers;
 mod sandbox;
+mod search;
 mod settings;
 mod shown;
 mod vault;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use file::usual as usual_file;
 pub(crate) use providers::Provider;
+pub(crate) use search::Search;
 pub(crate) use settings::{Flags, Settings};
 pub(crate) use shown::show;
 pub(crate) use vault::VaultKey;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::Context;
-use ostler_egress::EgressConfig;
+use ostler_egress::{EgressConfig, SearchEngine};
 use ostler_seal::open::KeyRing;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -40,14 +40,26 @@ pub(crate) struct Running {
 }
 
 /// Starts it, and waits until it answers.
-pub(crate) async fn start(data_dir: &Path, keys: &KeyRing, config: &EgressConfig, log: &str) -> anyhow::Result<Running> {
+pub(crate) async fn start(
+    data_dir: &Path,
+    keys: &KeyRing,
+    config: &EgressConfig,
+    search: Option<SearchEngine>,
+    log: &str,
+) -> anyhow::Result<Running> {
     let dir = data_dir.join("egress");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| format!("making {}", dir.display()))?;
     let socket = dir.join("egress.sock");
     // What an earlier one left would be connected to in its place.
     let _ = std::fs::remove_file(&socket);
     let calls = dir.join("calls.sock");
-    let launch = Launch { socket: socket.clone(), calls: calls.clone(), keys: keys.to_text(), config: config.clone(), log: log.to_owned() };
+    let launch = Launch {
+        socket: socket.clone(),
+        calls: calls.clone(),
+        keys: keys.to_text(),
+        config: EgressConfig { search, ..config.clone() },
+        log: log.to_owned(),
+    };
     let mut line = Zeroizing::new(serde_json::to_vec(&launch)?);
     line.push(b'\n');
     let mut keeper = spawn(KEEPER)?;

@@ -67,7 +67,9 @@ fn kind(content_type: &str, bytes: &[u8]) -> Result<Kind, String> {
         other => {
             let other: String = other.chars().take(limits::MEDIA_TYPE_CHARS).collect();
             let named = if other.is_empty() { "binary data".to_owned() } else { format!("{other:?}") };
-            Err(format!("unsupported_content_type: the page is {named}; only text, HTML, JSON, XML and PDF are read. Use bash for other files."))
+            Err(format!(
+                "unsupported_content_type: the page is {named}; only text, HTML, JSON, XML and PDF are read. Use bash for other files."
+            ))
         }
     }
 }
@@ -129,12 +131,7 @@ mod tests {
     use super::*;
 
     fn shown(content_type: &str, bytes: &[u8], max_bytes: Option<usize>) -> Result<String, String> {
-        let input = Input {
-            url: "https://a.test/x".into(),
-            content_type: content_type.into(),
-            content: STANDARD.encode(bytes),
-            max_bytes,
-        };
+        let input = Input { url: "https://a.test/x".into(), content_type: content_type.into(), content: STANDARD.encode(bytes), max_bytes };
         run(&input).map(|blocks| blocks[0]["text"].as_str().unwrap().to_owned())
     }
 
