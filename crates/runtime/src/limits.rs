@@ -80,6 +80,8 @@ pub const WEB_SEARCHES: usize = 16;
 pub const WEB_TURN: Duration = Duration::from_secs(60);
 /// How long egress, or the search command, may take to answer.
 pub const WEB_ANSWER: Duration = Duration::from_secs(35);
+/// How long fetching a page may take, with all redirects.
+pub const WEB_FETCH: Duration = Duration::from_secs(60);
 /// Bytes of its answer; egress itself reads less.
 pub const WEB_BYTES: usize = 12 << 20;
 /// Redirects of a page that are followed.

@@ -39,13 +39,19 @@ pub(crate) async fn page(deps: &Deps, behalf: &Behalf, input: &Map<String, Value
     }
     let turn = tokio::time::timeout(limits::WEB_TURN, deps.web.pages.take(&behalf.workspace)).await;
     let place = turn.map_err(|_| "too_many_requests: the server fetches for others; try again later.".to_owned())?;
-    let mut url = url;
+    let reading = tokio::time::timeout(limits::WEB_FETCH, followed(deps, behalf, &settings, url));
+    let input = reading.await.map_err(|_| format!("url_not_accessible: it took more than {} seconds.", limits::WEB_FETCH.as_secs()))??;
+    Ok(Fetched { input, place })
+}
+
+/// The input of [`ostler_sandbox::PAGE`] for what is found at the end of all redirects.
+async fn followed(deps: &Deps, behalf: &Behalf, settings: &FetchSettings, mut url: Url) -> Result<Value, String> {
     for _ in 0..=limits::WEB_REDIRECTS {
         let request = Request::get(PAGE_PATH).header(URL, url.as_str()).header(SESSION, behalf.session.as_str());
         let response = ask::ask(deps.egress.calls(), request).await.map_err(|unanswered| refused(&url, unanswered))?;
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(next) = text(header::LOCATION).filter(|_| [301, 302, 303, 307, 308].contains(&response.status().as_u16())) {
-            url = redirected(&settings, &url, next)?;
+            url = redirected(settings, &url, next)?;
             continue;
         }
         if !response.status().is_success() {
@@ -54,10 +60,7 @@ pub(crate) async fn page(deps: &Deps, behalf: &Behalf, input: &Map<String, Value
         let content_type: String = text(header::CONTENT_TYPE).unwrap_or_default().chars().take(limits::WEB_TITLE_CHARS).collect();
         let most = settings.max_content_tokens.map(|tokens| tokens.saturating_mul(limits::BYTES_PER_TOKEN));
         let content = STANDARD.encode(response.body());
-        return Ok(Fetched {
-            input: json!({"url": url.as_str(), "content_type": content_type, "content": content, "max_bytes": most}),
-            place,
-        });
+        return Ok(json!({"url": url.as_str(), "content_type": content_type, "content": content, "max_bytes": most}));
     }
     Err(format!("url_not_accessible: there were more than {} redirects.", limits::WEB_REDIRECTS))
 }
