@@ -18,7 +18,7 @@ pub const AVAILABLE_TOOLS: [&str; 8] = BUILTIN_TOOLS;
 pub const SANDBOX_TOOLS: [&str; 7] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
 
 /// Those of them that are declared read-only: they overlap, may be run again after a crash, and
-/// are what the policy `auto` allows.
+/// are, but for `web_fetch`, what the policy `auto` allows.
 pub const READ_ONLY_TOOLS: [&str; 5] = ["read", "glob", "grep", "web_fetch", "web_search"];
 
 /// Whether a call may run.

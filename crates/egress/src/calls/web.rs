@@ -84,7 +84,7 @@ async fn read(
     most: usize,
 ) -> Result<Response<Body>, Failed> {
     let reading = async {
-        let (parts, content) = outbound::send(egress, to, behalf, request).await?.into_parts();
+        let (parts, content) = outbound::send(egress, to, behalf, request.map(|_| body::empty())).await?.into_parts();
         // What a redirect or an error says besides is for browsers.
         let content = if parts.status.is_success() { whole(to, &parts.headers, content, most).await? } else { Bytes::new() };
         let mut response = Response::new(body::full(content));

@@ -13,6 +13,7 @@ use ostler_core::events::wire::Event;
 use ostler_core::ids::{EffectId, EnvironmentId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::model::ToolSpec;
 use ostler_core::resources::web::WEB_FETCH;
+use ostler_core::session::calls::Place;
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::plan::ModelPlan;
@@ -398,7 +399,12 @@ impl Actor {
                 if let Some(call) = self.state.call(&call).cloned() {
                     let cancel = CancellationToken::new();
                     self.calls.insert(call.id.clone(), cancel.clone());
-                    remote::run_call(&self.deps, self.user(), &self.state.agent, call, cancel, results);
+                    match call.place {
+                        Place::Web => remote::search(&self.deps, self.behalf(), call, cancel, results),
+                        Place::Mcp { .. } | Place::Sandbox => {
+                            remote::run_call(&self.deps, self.user(), &self.state.agent, call, cancel, results);
+                        }
+                    }
                 }
             }
             Effect::ListMcpTools { server, url } => {
