@@ -68,8 +68,13 @@ impl Stepper<'_> {
 
     /// What servers outside were given has no result any more: the process that waited for it is gone. What only reads is asked again.
     pub(super) fn lose_remote(&mut self) {
-        let lost: Vec<EventId> =
-            self.state.calls.iter().filter(|call| call.is_under_way() && !call.is_of_sandbox() && !call.read_only).map(|call| call.id.clone()).collect();
+        let lost: Vec<EventId> = self
+            .state
+            .calls
+            .iter()
+            .filter(|call| call.is_under_way() && !call.is_of_sandbox() && !call.read_only)
+            .map(|call| call.id.clone())
+            .collect();
         for call in lost {
             self.settle_unknown(call);
         }
