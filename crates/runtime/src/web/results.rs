@@ -119,7 +119,7 @@ mod tests {
         );
         assert_eq!(brave(br#"{"type": "search"}"#).unwrap(), []);
         assert_eq!(command(br#"{"results": [{"url": "u", "snippet": "s"}]}"#).unwrap()[0].snippet.as_deref(), Some("s"));
-        assert!(searxng(b"<html>").is_err() && command(b"[]").is_err());
+        assert!(searxng(b"<html>").is_err() && command(b"7").is_err());
     }
 
     #[test]
