@@ -105,7 +105,7 @@ fn markdown(html: &str) -> Result<String, String> {
 
 /// The title of a page, on one line.
 fn title(html: &str) -> Result<Option<String>, String> {
-    let beginning = &html[..html.floor_char_boundary(limits::TITLE_WITHIN)];
+    let beginning = beginning(html, limits::TITLE_WITHIN);
     let lower = beginning.to_ascii_lowercase();
     let inside = lower.find("<title").and_then(|at| Some(at + lower[at..].find('>')? + 1));
     let inside = inside.and_then(|from| Some(&beginning[from..from + lower[from..].find("</title")?]));
@@ -116,13 +116,22 @@ fn title(html: &str) -> Result<Option<String>, String> {
     Ok((!line.is_empty()).then_some(line))
 }
 
+/// At most so many bytes of a text, without a part of a character.
+fn beginning(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The beginning of a text, with a word on what is missing.
 fn shortened(text: &str, wanted: Option<usize>) -> String {
     let most = wanted.unwrap_or(limits::PAGE_TEXT_BYTES).min(limits::PAGE_TEXT_BYTES);
     if text.len() <= most {
         return text.to_owned();
     }
-    let head = &text[..text.floor_char_boundary(most)];
+    let head = beginning(text, most);
     format!("{head}\n[truncated: these are the first {} of {} bytes of the page's text]", head.len(), text.len())
 }
 
