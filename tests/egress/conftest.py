@@ -21,9 +21,10 @@ def authority():
 
 @pytest.fixture(scope="session")
 def hosts(authority, tmp_path_factory):
-    """Hosts by name, and one without TLS as `plain.test`."""
+    """Hosts by name; `plain.test` has no TLS, nor has `search.test`, which is also the server's search engine."""
     made = {name: Host(authority, name, tmp_path_factory.mktemp(name)) for name in NAMES}
-    made["plain.test"] = Host(authority, "plain.test", tmp_path_factory.mktemp("plain"), tls=False)
+    for name in ("plain.test", "search.test"):
+        made[name] = Host(authority, name, tmp_path_factory.mktemp(name), tls=False)
     yield made
     for host in made.values():
         host.shutdown()
@@ -54,6 +55,7 @@ def server(authority, hosts, mcp_server, tmp_path_factory):
     settings = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
     settings += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
     settings += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
+    settings += "[search]\nprovider = \"searxng\"\nbase_url = \"http://%s\"\n" % hosts["search.test"].address
     with model_server() as model, ostler_server(settings, OSTLER_BOOTSTRAP_API_KEY=KEY, ANTHROPIC_BASE_URL=model.url) as running:
         yield running
         left = [pid for role in ("keeper", "worker") for pid in processes(role) if descends(pid, running.process.pid)]
@@ -69,9 +71,10 @@ def client(server):
 class Session:
     """A session that runs commands."""
 
-    def __init__(self, client, hosts, vaults=()):
+    def __init__(self, client, hosts, vaults=(), configs=()):
         self.client = client
-        self.agent = client.beta.agents.create(name="a", model="scripted-model", tools=[{"type": "agent_toolset_20260401"}])
+        tools = [{"type": "agent_toolset_20260401", "configs": list(configs)}]
+        self.agent = client.beta.agents.create(name="a", model="scripted-model", tools=tools)
         networking = {"type": "limited", "allowed_hosts": list(hosts)}
         self.environment = client.beta.environments.create(name="e", config={"type": "cloud", "networking": networking})
         self.session = client.beta.sessions.create(agent=self.agent.id, environment_id=self.environment.id, vault_ids=list(vaults))
@@ -82,8 +85,12 @@ class Session:
 
     def start(self, command):
         """Starts a command; the number of events before it."""
+        return self.call("bash", command=command)
+
+    def call(self, tool, says="", **arguments):
+        """Has a tool called; the number of events before it."""
         before = len(list(self.client.beta.sessions.events.list(self.id)))
-        text = "TOOL bash %s\nSAY done" % json.dumps({"command": command})
+        text = "%sTOOL %s %s\nSAY done" % (says and "NONCE %s\n" % says, tool, json.dumps(arguments))
         self.client.beta.sessions.events.send(self.id, events=[{"type": "user.message", "content": [{"type": "text", "text": text}]}])
         return before
 
@@ -131,8 +138,8 @@ def session(client, vault, hosts):
     """Makes sessions that may reach hosts."""
     made = []
 
-    def make(*allowed):
-        made.append(Session(client, allowed, [vault.id]))
+    def make(*allowed, configs=()):
+        made.append(Session(client, allowed, [vault.id], configs))
         return made[-1]
     yield make
     for one in made:

@@ -37,6 +37,12 @@ pub const TOOL_DESCRIPTION_CHARS: usize = 10_000;
 pub const SCHEMA_DEPTH: usize = 32;
 /// Entries of a domain list.
 pub const DOMAIN_LIST_ENTRIES: usize = 64;
+/// Characters of one of them.
+pub const DOMAIN_LIST_CHARS: usize = 255;
+/// The most tokens of a page that an agent may set.
+pub const WEB_CONTENT_TOKENS: u64 = 1_000_000;
+/// Characters of a part of a user's location.
+pub const LOCATION_CHARS: usize = 255;
 /// Hosts that an environment allows.
 pub const ALLOWED_HOSTS: usize = 256;
 /// Characters of the name of a vault or a credential.

@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use http_body_util::{BodyExt as _, BodyStream, Full, LengthLimitError, Limited, StreamBody};
 use tokio_util::io::{ReaderStream, StreamReader};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,14 @@ impl BodyError {
     fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
+
+    /// Whether the body had more bytes than it may; a decoder passes this on.
+    pub(crate) fn is_limit(&self) -> bool {
+        self.0 == TOO_LONG
+    }
 }
+
+const TOO_LONG: &str = "it has more bytes than it may";
 
 /// A body that is passed on.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -71,6 +78,14 @@ pub(crate) fn replaced(body: Body, table: Arc<Table>) -> Body {
 /// A body that keeps a line of the log open, and a place taken, until it ends, or until it must.
 pub(crate) fn with_line(body: Body, line: Line, ended: CancellationToken, place: Option<Arc<Permit>>) -> Body {
     WithLine { body, _line: line, ended, _place: place }.boxed_unsync()
+}
+
+/// A body that breaks once it has more bytes than that.
+pub(crate) fn limited(body: Body, most: usize) -> Body {
+    let of = |error: Box<dyn std::error::Error + Send + Sync>| {
+        if error.is::<LengthLimitError>() { BodyError(TOO_LONG.into()) } else { BodyError::of(error) }
+    };
+    Limited::new(body, most).map_err(of).boxed_unsync()
 }
 
 /// A body that keeps something until it ends.

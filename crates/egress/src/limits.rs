@@ -92,3 +92,11 @@ pub const PROVIDER_IDLE_CONNECTIONS: usize = 256;
 pub const PROVIDER_ERROR_BYTES: usize = 64 << 10;
 /// How long it may take to say it.
 pub const PROVIDER_ERROR_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a page that is read for an agent, without its content encoding.
+pub const PAGE_BYTES: usize = 10 << 20;
+/// The same of results of a search.
+pub const SEARCH_BYTES: usize = 2 << 20;
+/// Bytes that the encoding of something that cannot be packed adds to it.
+pub const ENCODING_BYTES: usize = 64 << 10;
+/// How long reading a page, or asking a search engine, may take as a whole.
+pub const PAGE_TIME: Duration = Duration::from_secs(30);

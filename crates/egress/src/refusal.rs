@@ -5,6 +5,7 @@ use http::{Response, StatusCode, header};
 use serde_json::json;
 
 use crate::body::{self, Body};
+use ostler_core::egress::calls::REFUSED;
 use ostler_core::egress::policy::{Code, Decision};
 
 /// The status of a refusal.
@@ -38,6 +39,6 @@ pub(crate) fn answer(host: &str, decision: &Decision, detail: &str) -> Response<
     *response.status_mut() = status(decision.code);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     // Programs that show no body show this.
-    response.headers_mut().insert("x-ostler-egress", header::HeaderValue::from_static("refused"));
+    response.headers_mut().insert(REFUSED, header::HeaderValue::from_static("refused"));
     response
 }

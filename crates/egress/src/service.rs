@@ -12,12 +12,13 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::confine::User;
 use crate::grants::{self, Grants};
 use crate::machine::Machine;
-use crate::provider::{ProviderConfig, ProviderSetupError, Providers};
+use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
 use crate::record::Records;
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
@@ -33,6 +34,24 @@ pub struct EgressConfig {
     pub extra_ca: Vec<PathBuf>,
     /// As whom its process runs.
     pub user: User,
+    /// Who is asked when something is searched.
+    pub search: Option<SearchEngine>,
+}
+
+/// A search engine of the operator's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchEngine {
+    /// Its address, to which a query is added.
+    pub url: String,
+    /// The header that has its key, and the key.
+    pub key: Option<(String, Zeroizing<String>)>,
+}
+
+impl std::fmt::Debug for SearchEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchEngine").field("has_key", &self.key.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why egress does not start.
@@ -79,6 +98,9 @@ pub struct Egress {
     /// Places for what is passed on at once, and for bodies that are held meanwhile.
     pub(crate) exchanges: Arc<Semaphore>,
     pub(crate) bodies: Semaphore,
+    pub(crate) search: Option<SearchEngine>,
+    /// Finds hosts that the operator named.
+    pub(crate) named_by_operator: Dialer,
     sandboxes: Sandboxes,
 }
 
@@ -106,6 +128,8 @@ impl Egress {
             records: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             bodies: Semaphore::new(limits::INJECTED_BODIES),
+            search: config.search.clone(),
+            named_by_operator: Dialer::new(&config.resolve, machine),
             sandboxes: Sandboxes::default(),
         });
         let watched = Arc::downgrade(&egress);

@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use ostler_egress::EgressConfig;
 use ostler_store::DataDirLock;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +53,9 @@ pub(crate) fn become_server(
 ) -> anyhow::Result<Infallible> {
     let keys = vault_key::read(&settings.vault_key)?;
     let providers = settings.providers.iter().map(Provider::for_egress).collect();
-    let keeper = egress::start(&settings.data_dir, &keys, &settings.egress, providers, log)?;
+    let search = settings.search.as_ref().and_then(|search| search.for_egress.clone());
+    let config = EgressConfig { search, ..settings.egress.clone() };
+    let keeper = egress::start(&settings.data_dir, &keys, &config, providers, log)?;
     let handover = Handover {
         settings: text.map(keyless_file).transpose()?,
         prompt,

@@ -100,6 +100,7 @@ impl Node {
             rest: rest(settings),
             policy,
             egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
+            search: settings.search.as_ref().map(|search| search.engine.clone()),
         });
 
         let stop = CancellationToken::new();

@@ -21,3 +21,4 @@ mod session;
 pub mod subscribe;
 mod turns;
 pub mod view;
+pub mod web;

@@ -44,6 +44,7 @@ use crate::session::load::load;
 use crate::session::request::{offered, plan};
 use crate::subscribe::{Follower, Hub, Previews, StartAt};
 use crate::turns::Turns;
+use crate::web::{Engine, Web};
 
 /// What a router is made of.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub struct RouterConfig {
     pub rest: Rest,
     /// What sandboxes get.
     pub policy: SandboxPolicy,
+    /// Who is asked when something is searched.
+    pub search: Option<Engine>,
 }
 
 /// A session to be.
@@ -163,6 +166,7 @@ impl SessionRouter {
             policy: config.policy,
             starts: Turns::new(limits::SANDBOX_STARTS),
             archives: Turns::new(limits::ARCHIVES),
+            web: Web::new(config.search),
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
@@ -223,7 +227,7 @@ impl SessionRouter {
         }
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
-        let plan = plan(&agent, &offered(&agent, &BTreeMap::new()), &deps.models, deps.max_output_tokens);
+        let plan = plan(&agent, &offered(&agent, &BTreeMap::new(), deps), &deps.models, deps.max_output_tokens);
         if new.budget.is_some() && plan.dearest().is_none() {
             return Err(not_budgetable(&agent.model.id, &plan).into());
         }

@@ -5,7 +5,7 @@ use ostler_core::ids::{ThreadId, VaultId};
 use ostler_core::model::TokenUsage;
 use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
-use ostler_core::resources::session::{Session, SessionStats, SessionStatus, SessionUsage, seconds};
+use ostler_core::resources::session::{ServerToolUsage, Session, SessionStats, SessionStatus, SessionUsage, seconds};
 use ostler_core::session::state::State;
 use ostler_core::time::Timestamp;
 use ostler_store::{SessionRow, StoreError};
@@ -21,6 +21,8 @@ pub(crate) struct View {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vaults: Vec<VaultId>,
     usage: TokenUsage,
+    #[serde(default, skip_serializing_if = "ServerToolUsage::is_none")]
+    web: ServerToolUsage,
     cost: Option<Cost>,
     budget: Option<BudgetLimit>,
     active_micros: i64,
@@ -34,6 +36,7 @@ impl View {
             metadata: state.metadata.clone(),
             vaults: state.vaults.clone(),
             usage: state.usage,
+            web: state.web,
             cost: state.cost,
             budget: state.budget.clone(),
             active_micros: state.active_micros,
@@ -66,7 +69,7 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         title: row.title.clone(),
         kind: "session",
         updated_at: row.updated_at,
-        usage: SessionUsage::new(&view.usage, view.cost, active),
+        usage: SessionUsage::new(&view.usage, view.web, view.cost, active),
         vault_ids: view.vaults,
     })
 }

@@ -32,4 +32,4 @@ pub use spec::{
     DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes,
 };
 pub use sys::inherited;
-pub use tools::{BuiltinTool, builtin_tools};
+pub use tools::{BuiltinTool, PAGE, builtin_tools};

@@ -37,3 +37,11 @@ pub const ORGANIZATION: &str = "ostler-organization";
 pub const WORKSPACE: &str = "ostler-workspace";
 /// Header: the sealed secret that goes along.
 pub const SEALED: &str = "ostler-sealed";
+/// Path of a request to [`WEB_HOST`]: reads the page of its [`URL`].
+pub const PAGE_PATH: &str = "/page";
+/// Path of a request to [`WEB_HOST`]: asks the search engine what its query says, in the words of that engine.
+pub const SEARCH_PATH: &str = "/search";
+/// Headers whose names begin so tell a search engine where the user is.
+pub const LOCATION: &str = "x-loc-";
+/// Header of an answer that is not of the outside, but of egress.
+pub const REFUSED: &str = "x-ostler-egress";

@@ -81,6 +81,8 @@ pub enum Code {
     Unreachable,
     /// The sandbox uses as much as it may.
     TooMuch,
+    /// The answer has more bytes than are read.
+    TooLarge,
     /// The sandbox is not known any more.
     Revoked,
 }
@@ -105,6 +107,7 @@ impl Code {
             Self::BadRequest => "send a well-formed HTTP request",
             Self::Unreachable => "try again later",
             Self::TooMuch => "use fewer connections at once, and try again later",
+            Self::TooLarge => "ask for something smaller",
             Self::Revoked => "try again",
         }
     }

@@ -14,3 +14,4 @@ pub mod session;
 pub mod tools;
 pub mod validation;
 pub mod vault;
+pub mod web;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::record::{CallTarget, NewCall};
 use crate::events::wire::EvaluatedPermission;
 use crate::ids::{EventId, IncarnationId};
+use crate::resources::web::WEB_SEARCH;
 
 /// A call of the last answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,9 +48,16 @@ pub enum Place {
         /// The tool, as the server calls it.
         tool: String,
     },
+    /// The server itself, which asks the web.
+    Web,
 }
 
 impl Place {
+    /// Where a built-in tool runs.
+    fn of_builtin(name: &str) -> Self {
+        if name == WEB_SEARCH { Self::Web } else { Self::Sandbox }
+    }
+
     fn is_sandbox(&self) -> bool {
         *self == Self::Sandbox
     }
@@ -90,7 +98,7 @@ impl Call {
         };
         let (custom, read_only, place, state) = match &call.target {
             CallTarget::Custom => (true, false, Place::Sandbox, CallState::AwaitingResult),
-            CallTarget::Builtin { read_only, permission, .. } => (false, *read_only, Place::Sandbox, judged(permission)),
+            CallTarget::Builtin { read_only, permission, .. } => (false, *read_only, Place::of_builtin(&call.name), judged(permission)),
             CallTarget::Mcp { server, tool, permission, .. } => {
                 (false, false, Place::Mcp { server: server.clone(), tool: tool.clone() }, judged(permission))
             }

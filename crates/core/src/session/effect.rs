@@ -37,7 +37,7 @@ pub enum Effect {
         /// The life of the sandbox it runs in.
         incarnation: IncarnationId,
     },
-    /// Have an MCP server run a call; comes back as `CallFinished`.
+    /// Have an MCP server run a call, or ask the web; comes back as `CallFinished`.
     RunRemote {
         /// The call.
         call: EventId,

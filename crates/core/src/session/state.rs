@@ -18,7 +18,7 @@ use crate::model::TokenUsage;
 use crate::resources::agent::McpServer;
 use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::Metadata;
-use crate::resources::session::{SessionAgent, SessionStatus};
+use crate::resources::session::{ServerToolUsage, SessionAgent, SessionStatus};
 use crate::time::Timestamp;
 
 /// The version of serialised states; another one is ignored and folded anew.
@@ -57,6 +57,9 @@ pub struct State {
     pub steps: u32,
     /// Tokens used so far.
     pub usage: TokenUsage,
+    /// Calls of the web tools so far that had a result.
+    #[serde(default, skip_serializing_if = "ServerToolUsage::is_none")]
+    pub web: ServerToolUsage,
     /// What was charged so far; none until a model with a price was asked.
     pub cost: Option<Cost>,
     /// The most that it may cost.
@@ -146,6 +149,7 @@ impl State {
             mcp: BTreeMap::new(),
             steps: 0,
             usage: TokenUsage::default(),
+            web: ServerToolUsage::default(),
             cost: None,
             budget: budget.clone(),
             context_tokens: 0,
@@ -308,6 +312,11 @@ impl State {
                 self.promote();
             }
             RecordBody::CallSettled { call, outcome, .. } => {
+                if !outcome.is_error
+                    && let Some(call) = self.call(call)
+                {
+                    self.web = self.web.with(&call.name);
+                }
                 self.grow(estimate::values(&outcome.content));
                 self.settle(call);
             }

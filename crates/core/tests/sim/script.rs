@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use super::chance::Chance;
 
 /// Tools that no call of a history may ever run, whatever the session is told.
-pub(crate) const NEVER_RUN: [&str; 3] = ["glob", "web_fetch", "nonesuch"];
-const NAMES: [&str; 10] = ["mcp__far__touch", "bash", "write", "read", "grep", "edit", "lookup", "glob", "web_fetch", "nonesuch"];
+pub(crate) const NEVER_RUN: [&str; 2] = ["glob", "nonesuch"];
+const NAMES: [&str; 11] =
+    ["mcp__far__touch", "bash", "write", "read", "grep", "edit", "lookup", "glob", "web_fetch", "web_search", "nonesuch"];
 
 /// One model, or several that stand in for each other; a cent is a few answers.
 pub(crate) static PLANS: LazyLock<[ModelPlan; 3]> = LazyLock::new(|| [1, 2, 3].map(plan));
@@ -44,6 +45,7 @@ fn tools(chance: &mut Chance) -> Value {
             {"name": "read", "permission_policy": policy(chance)},
             {"name": "grep", "permission_policy": {"type": "auto"}},
             {"name": "edit", "permission_policy": {"type": "always_ask"}},
+            {"name": "web_search", "permission_policy": policy(chance)},
             {"name": "glob", "enabled": false}
         ]},
         {"type": "custom", "name": "lookup", "description": "d", "input_schema": {"type": "object"}},

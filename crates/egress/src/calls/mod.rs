@@ -4,6 +4,7 @@
 mod mcp;
 mod outbound;
 mod provider;
+mod web;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use nix::unistd::Uid;
-use ostler_core::egress::calls::{MCP_HOST, PROVIDER_HOSTS};
+use ostler_core::egress::calls::{MCP_HOST, PROVIDER_HOSTS, WEB_HOST};
 use ostler_core::egress::policy::{Code, Decision};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -75,6 +76,7 @@ async fn answer(egress: &Arc<Egress>, request: Request<Incoming>) -> Response<Bo
     }
     let answered = match kind.as_str() {
         MCP_HOST => mcp::call(egress, request).await,
+        WEB_HOST => web::call(egress, request).await,
         _ => Err(Failed::new(&kind, Code::BadHost, "nothing is called so")),
     };
     answered.unwrap_or_else(|Failed { host, code, detail }| refusal::answer(&host, &Decision::deny(code, "calls of the server"), &detail))

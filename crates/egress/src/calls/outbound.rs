@@ -20,9 +20,11 @@ use crate::{forward, scrub};
 pub(crate) struct Destination {
     /// The host in its normal form.
     pub(crate) host: String,
-    port: u16,
+    pub(super) port: u16,
     is_secure: bool,
     path: String,
+    /// Whether the operator named it, who may mean a machine of his own.
+    is_trusted: bool,
 }
 
 impl Destination {
@@ -41,10 +43,15 @@ impl Destination {
         let host = url.host_str().and_then(policy::normal).ok_or_else(|| bad("the address has no host"))?;
         let port = url.port_or_known_default().ok_or_else(|| bad("the address has no port"))?;
         let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-        Ok(Self { host, port, is_secure, path })
+        Ok(Self { host, port, is_secure, path, is_trusted: false })
     }
 
-    fn failed(&self, code: Code, detail: impl Into<String>) -> Failed {
+    /// Reads an address that the operator named: it may be anywhere.
+    pub(super) fn trusted(url: &str) -> Result<Self, Failed> {
+        Self::of(url).map(|to| Self { is_trusted: true, ..to })
+    }
+
+    pub(super) fn failed(&self, code: Code, detail: impl Into<String>) -> Failed {
         Failed::new(&self.host, code, detail)
     }
 
@@ -54,7 +61,11 @@ impl Destination {
     }
 
     async fn connect(&self, egress: &Arc<Egress>) -> Result<Upstream, Failed> {
-        let addresses = egress.resolver.find(&self.host, self.port).await.map_err(|code| self.failed(code, ""))?;
+        let addresses = if self.is_trusted {
+            egress.named_by_operator.find(&self.host, self.port).await.map_err(|why| self.failed(Code::NoAddress, why))?
+        } else {
+            egress.resolver.find(&self.host, self.port).await.map_err(|code| self.failed(code, ""))?
+        };
         if !self.is_secure {
             return Ok(Upstream::plain_at(egress, &self.host, addresses));
         }

@@ -2,6 +2,7 @@
 //! other programs of this machine find them.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -27,11 +28,11 @@ use crate::resolve::{Fixed, ResolveConfig};
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct DialError(pub(super) ProviderError);
+pub(crate) struct DialError(pub(super) ProviderError);
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     fixed: Fixed,
     hosts: Arc<Hosts>,
     /// None where the machine names no server.
@@ -39,28 +40,33 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(resolve: &ResolveConfig, machine: &Machine) -> Self {
+    pub(crate) fn new(resolve: &ResolveConfig, machine: &Machine) -> Self {
         Self { fixed: Fixed::new(resolve), hosts: machine.hosts(), servers: machine.resolver_of_programs() }
+    }
+
+    /// The addresses of a host that the operator named, wherever it is; why there are none, for a person.
+    pub(crate) async fn find(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let host = host.trim_matches(['[', ']']);
+        if let Some(address) = self.fixed.find(host, port) {
+            return Ok(vec![address]);
+        }
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let mut found = in_file(&self.hosts, host);
+        if found.is_empty() {
+            let servers = self.servers.as_ref().ok_or("this machine names no name server")?;
+            let answer = servers.lookup_ip(host).await.map_err(|error| format!("its host has no address: {error}"))?;
+            found = answer.iter().collect();
+        }
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).take(limits::ADDRESSES_TRIED).collect())
     }
 
     async fn connect(self, to: Uri) -> Result<TcpStream, ProviderError> {
         let no_name = |why: String| ProviderError::NoName(why);
         let host = to.host().ok_or_else(|| no_name("its address has no host".into()))?;
-        let host = host.trim_matches(['[', ']']);
         let port = to.port_u16().unwrap_or(if to.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = match (self.fixed.find(host, port), host.parse::<IpAddr>()) {
-            (Some(address), _) => vec![address],
-            (None, Ok(address)) => vec![SocketAddr::new(address, port)],
-            (None, Err(_)) => {
-                let mut found = in_file(&self.hosts, host);
-                if found.is_empty() {
-                    let servers = self.servers.ok_or_else(|| no_name("this machine names no name server".into()))?;
-                    let answer = servers.lookup_ip(host).await.map_err(|error| no_name(format!("its host has no address: {error}")))?;
-                    found = answer.iter().collect();
-                }
-                found.into_iter().map(|address| SocketAddr::new(address, port)).take(limits::ADDRESSES_TRIED).collect()
-            }
-        };
+        let addresses = self.find(host, port).await.map_err(no_name)?;
         let mut last = "its host has no address".to_owned();
         for address in addresses {
             match TcpStream::connect(address).await {
@@ -81,6 +87,12 @@ fn in_file(hosts: &Hosts, host: &str) -> Vec<IpAddr> {
     let of_kind = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
     let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_kind);
     found.flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()).collect()
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").finish_non_exhaustive()
+    }
 }
 
 impl Service<Uri> for Dialer {

@@ -29,7 +29,8 @@ use crate::machine::Machine;
 use crate::resolve::ResolveConfig;
 use crate::service::StartError;
 use crate::{forward, limits, scrub, trust};
-use dial::{Connector, DialError, Dialer};
+pub(crate) use dial::Dialer;
+use dial::{Connector, DialError};
 use endpoint::Endpoint;
 
 /// A configured model provider.

@@ -40,8 +40,11 @@ impl Broker {
         let dir = tempfile::tempdir().unwrap();
         ca.write(&dir.path().join("ca.pem"));
         let resolve: BTreeMap<_, _> = resolve.iter().map(|(host, address)| ((*host).to_owned(), *address)).collect();
-        let resolve = ResolveConfig { resolve, ..ResolveConfig::default() };
-        let config = EgressConfig { resolve, extra_ca: vec![dir.path().join("ca.pem")], ..EgressConfig::default() };
+        let config = EgressConfig {
+            resolve: ResolveConfig { resolve, ..ResolveConfig::default() },
+            extra_ca: vec![dir.path().join("ca.pem")],
+            ..EgressConfig::default()
+        };
         let ring = KeyRing::new(KeyPair::generate().unwrap(), Vec::new());
         let mut ids = IdSource::new(1, 1);
         let (organization, workspace) = (OrganizationId::mint(&mut ids), WorkspaceId::mint(&mut ids));

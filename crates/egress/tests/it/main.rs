@@ -10,3 +10,4 @@ mod names;
 mod providers;
 mod secrets;
 mod upgrades;
+mod web;

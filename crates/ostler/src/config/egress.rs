@@ -41,7 +41,7 @@ pub(super) fn read(file: file::Egress, origins: &mut Origins) -> anyhow::Result<
         User::Server => "server".to_owned(),
     };
     origins.note("egress.user", &shown, None, is_in_file);
-    Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca, user })
+    Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca, user, search: None })
 }
 
 #[cfg(test)]

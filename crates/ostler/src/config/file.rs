@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) sandbox: Sandbox,
     pub(super) vault: Vault,
     pub(super) egress: Egress,
+    pub(super) search: Search,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +119,46 @@ pub(super) struct Egress {
 pub(super) enum User {
     Id(u32),
     Word(String),
+}
+
+/// The search engine of `web_search`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Search {
+    pub(super) provider: Option<SearchProvider>,
+    pub(super) base_url: Option<String>,
+    pub(super) api_key: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) command: Vec<String>,
+}
+
+impl std::fmt::Debug for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Search")
+            .field("provider", &self.provider)
+            .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A kind of search engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SearchProvider {
+    Searxng,
+    Brave,
+    Command,
+}
+
+impl SearchProvider {
+    /// As the file says it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Searxng => "searxng",
+            Self::Brave => "brave",
+            Self::Command => "command",
+        }
+    }
 }
 
 /// Where the key of vaults comes from.

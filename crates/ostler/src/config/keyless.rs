@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Context;
 
-use super::providers;
+use super::search::BRAVE_KEY;
 
 /// In the place of a key.
 const HELD: &str = "held-by-egress";
@@ -47,6 +47,7 @@ pub(crate) fn file(text: &str) -> anyhow::Result<String> {
     if let Some(toml::Value::Table(providers)) = table.get_mut("providers") {
         providers.iter_mut().for_each(|(_, provider)| hide(provider.get_mut("api_key")));
     }
+    hide(table.get_mut("search").and_then(|search| search.get_mut("api_key")));
     hide(table.get_mut("vault").and_then(|vault| vault.get_mut("key_command")));
     toml::to_string(&table).context("writing the settings anew")
 }
@@ -54,10 +55,11 @@ pub(crate) fn file(text: &str) -> anyhow::Result<String> {
 /// The variables that the server needs. `text` is the settings file, which may name more that hold keys.
 pub(crate) fn environment(text: Option<&str>, variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let table: toml::Table = text.and_then(|text| text.parse().ok()).unwrap_or_default();
-    let sections = table.get("providers").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
-    let (keys, addresses) = providers::variables();
+    let providers = table.get("providers").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    let sections = providers.chain(table.get("search"));
+    let (keys, addresses) = super::providers::variables();
     let named = sections.filter_map(|provider| provider.get("api_key_env")?.as_str());
-    let secret: Vec<String> = named.map(str::to_owned).chain(keys.chain([VAULT_KEY]).map(str::to_owned)).collect();
+    let secret: Vec<String> = named.map(str::to_owned).chain(keys.chain([VAULT_KEY, BRAVE_KEY]).map(str::to_owned)).collect();
     let addresses: Vec<&str> = addresses.collect();
     variables
         .filter_map(|(name, value)| {
@@ -89,6 +91,10 @@ kind = \"openai\"
 base_url = \"http://l\"
 api_key_env = \"LOCAL_KEY\"
 models = [\"m\"]
+[search]
+provider = \"brave\"
+api_key_env = \"SEARCH_KEY\"
+api_key = \"sk-search-file\"
 [vault]
 key_command = \"echo sk-command\"
 [egress.resolve]
@@ -101,6 +107,8 @@ key_command = \"echo sk-command\"
             ("ANTHROPIC_API_KEY", "sk-env"),
             ("ANTHROPIC_BASE_URL", "http://a"),
             ("LOCAL_KEY", "sk-local"),
+            ("SEARCH_KEY", "sk-search"),
+            ("BRAVE_API_KEY", "sk-brave"),
             ("OSTLER_VAULT_KEY", "sk-vault"),
             ("OSTLER_API_KEY", "sk-client"),
             ("OSTLER_LOG", "info"),

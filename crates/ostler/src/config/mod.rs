@@ -6,6 +6,7 @@ mod file;
 mod keyless;
 mod providers;
 mod sandbox;
+mod search;
 mod secret;
 mod settings;
 mod shown;

@@ -135,7 +135,7 @@ fn note(origins: &mut Origins, name: &str, url: (&str, String), key: (bool, Stri
 }
 
 /// The address without what may be secret in it; such an address is refused where it is used.
-fn without_secrets(url: &str) -> String {
+pub(super) fn without_secrets(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let marked = |rest: &str| rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("[redacted]@{host}"));
     let shown = match plain.split_once("://") {

@@ -10,6 +10,7 @@ use ostler_egress::EgressConfig;
 
 use super::providers::{self, Provider};
 use super::sandbox::{self, Sandbox};
+use super::search::{self, Search};
 use super::shown::{Origins, Shown};
 use super::vault::{self, VaultKey};
 use super::{egress, file};
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) sandbox: Sandbox,
     pub(crate) vault_key: VaultKey,
     pub(crate) egress: EgressConfig,
+    pub(crate) search: Option<Search>,
     /// What is logged, as it was said.
     pub(crate) log: Option<String>,
     /// Each of them for people, with its origin.
@@ -118,6 +120,7 @@ impl Settings {
         let prices = providers::prices(file.prices)?;
         let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
         let egress = egress::read(file.egress, &mut origins)?;
+        let search = search::read(file.search, &env, &mut origins)?;
         let vault_key = vault::read(file.vault, &data_dir, &env, &mut origins)?;
         Ok(Self {
             data_dir,
@@ -133,6 +136,7 @@ impl Settings {
             sandbox,
             vault_key,
             egress,
+            search,
             log: common.log.clone(),
             shown: origins.shown,
         })
@@ -190,7 +194,7 @@ mod tests {
                 _ => format!("{line}\n"),
             })
             .collect();
-        let set = settings(&all, &[("LOCAL_API_KEY", "k")], Flags::default()).unwrap();
+        let set = settings(&all, &[("LOCAL_API_KEY", "k"), ("SEARCH_API_KEY", "s")], Flags::default()).unwrap();
         let names: Vec<&str> = set.providers.iter().map(|provider| provider.name.as_str()).collect();
         assert_eq!(names, ["anthropic", "local", "ollama", "openai"], "a provider is there once it has a key or an address");
         assert_eq!((set.routes.len(), set.prices.len()), (1, 1));

@@ -12,6 +12,8 @@ use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EffectId, EnvironmentId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::model::ToolSpec;
+use ostler_core::resources::web::WEB_FETCH;
+use ostler_core::session::calls::Place;
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::plan::ModelPlan;
@@ -35,6 +37,7 @@ use crate::limits;
 use crate::mcp::User;
 use crate::network;
 use crate::subscribe::Hub;
+use crate::web::Behalf;
 
 /// A command, and who waits for its answer.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn new(deps: Arc<Deps>, hub: Arc<Hub>, loaded: Loaded) -> Self {
         hub.wake(loaded.row.last_position);
-        let offered = offered(&loaded.state.agent, &loaded.state.mcp);
+        let offered = offered(&loaded.state.agent, &loaded.state.mcp, &deps);
         let plan = plan(&loaded.state.agent, &offered, &deps.models, deps.max_output_tokens);
         Self {
             deps,
@@ -294,7 +297,7 @@ impl Actor {
         }
         self.hub.publish(&events);
         if step.records.iter().any(|record| self.changes_tools(&record.body)) {
-            self.offered = offered(&self.state.agent, &self.state.mcp);
+            self.offered = offered(&self.state.agent, &self.state.mcp, &self.deps);
             self.plan = plan(&self.state.agent, &self.offered, &self.deps.models, self.deps.max_output_tokens);
         }
         if room > Cost::ZERO {
@@ -388,14 +391,20 @@ impl Actor {
                 if let Some(call) = self.state.call(&call).cloned() {
                     let cancel = CancellationToken::new();
                     self.calls.insert(call.id.clone(), cancel.clone());
-                    effects::run_call(&self.deps, &self.id, &self.link, Dispatch { call, incarnation, fresh, cancel }, results);
+                    let web = (call.name == WEB_FETCH).then(|| self.behalf());
+                    effects::run_call(&self.deps, &self.id, &self.link, Dispatch { call, incarnation, fresh, cancel, web }, results);
                 }
             }
             Effect::RunRemote { call } => {
                 if let Some(call) = self.state.call(&call).cloned() {
                     let cancel = CancellationToken::new();
                     self.calls.insert(call.id.clone(), cancel.clone());
-                    remote::run_call(&self.deps, self.user(), &self.state.agent, call, cancel, results);
+                    match call.place {
+                        Place::Web => remote::search(&self.deps, self.behalf(), call, cancel, results),
+                        Place::Mcp { .. } | Place::Sandbox => {
+                            remote::run_call(&self.deps, self.user(), &self.state.agent, call, cancel, results);
+                        }
+                    }
                 }
             }
             Effect::ListMcpTools { server, url } => {
@@ -410,6 +419,12 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// For whom the web is asked.
+    fn behalf(&self) -> Behalf {
+        let (session, workspace) = (self.id.clone(), self.workspace.clone());
+        Behalf { session, workspace, agent: Arc::clone(&self.state.agent), messages: self.context.messages() }
     }
 
     fn user(&self) -> User {

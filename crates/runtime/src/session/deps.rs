@@ -16,6 +16,7 @@ use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 use crate::turns::Turns;
+use crate::web::Web;
 
 /// Shared by all sessions of a node.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Deps {
     pub(crate) starts: Turns,
     /// Who may have an archive made now.
     pub(crate) archives: Turns,
+    /// What the web tools share.
+    pub(crate) web: Web,
     /// Workspaces whose budget refused somebody.
     pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.

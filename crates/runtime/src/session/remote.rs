@@ -14,6 +14,7 @@ use super::deps::Deps;
 use super::effects::{Results, supervised};
 use crate::fault::{self, Point};
 use crate::mcp::{self, User};
+use crate::web::{self, Behalf};
 
 fn server(agent: &SessionAgent, name: &str) -> Option<McpServer> {
     agent.mcp_servers.iter().find(|server| server.name == name).cloned()
@@ -40,6 +41,20 @@ pub(crate) fn list_tools(deps: &Arc<Deps>, user: User, agent: &SessionAgent, nam
     });
 }
 
+/// Asks the web. It changes nothing, so nobody needs to know what became of it when it is given up.
+pub(crate) fn search(deps: &Arc<Deps>, behalf: Behalf, call: Call, cancel: CancellationToken, results: Results) {
+    let deps = Arc::clone(deps);
+    let finished = move |outcome: CallOutcome| Input::CallFinished { call: call.id.clone(), outcome };
+    let died = finished(CallOutcome::text("unavailable: the search failed inside the server.", true, CallEnd::Finished));
+    supervised(results, died, async move {
+        fault::point(Point::BeforeDispatch);
+        tokio::select! {
+            outcome = web::search(&deps, &behalf, &call.input) => finished(outcome),
+            () = cancel.cancelled() => finished(CallOutcome::text("Interrupted by the user.", true, CallEnd::Cancelled)),
+        }
+    });
+}
+
 /// Has an MCP server run a call.
 pub(crate) fn run_call(deps: &Arc<Deps>, user: User, agent: &SessionAgent, call: Call, cancel: CancellationToken, results: Results) {
     let deps = Arc::clone(deps);
@@ -48,7 +63,7 @@ pub(crate) fn run_call(deps: &Arc<Deps>, user: User, agent: &SessionAgent, call:
     let died = finished(unknown("waiting for the MCP server failed."));
     let place = match &call.place {
         Place::Mcp { server: name, tool } => server(agent, name).map(|server| (server, tool.clone())),
-        Place::Sandbox => None,
+        Place::Sandbox | Place::Web => None,
     };
     supervised(results, died, async move {
         let Some((server, tool)) = place else {

@@ -402,6 +402,7 @@ async fn open(
         last,
         rest,
         policy: SandboxPolicy::default(),
+        search: None,
     });
     tokio::spawn(router.clone().watch_budgets());
     (store, router)

@@ -199,6 +199,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         last: ostler_runtime::recovery::LastEnd::Orderly,
         rest: ostler_runtime::parking::Rest::default(),
         policy: SandboxPolicy::default(),
+        search: None,
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

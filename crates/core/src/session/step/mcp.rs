@@ -66,10 +66,15 @@ impl Stepper<'_> {
         Some(CallTarget::Mcp { server: found.server.to_owned(), tool: found.tool.name.clone(), permission, evaluation })
     }
 
-    /// What servers outside were given has no result any more: the process that waited for it is gone.
+    /// What servers outside were given has no result any more: the process that waited for it is gone. What only reads is asked again.
     pub(super) fn lose_remote(&mut self) {
-        let lost: Vec<EventId> =
-            self.state.calls.iter().filter(|call| call.is_under_way() && !call.is_of_sandbox()).map(|call| call.id.clone()).collect();
+        let lost: Vec<EventId> = self
+            .state
+            .calls
+            .iter()
+            .filter(|call| call.is_under_way() && !call.is_of_sandbox() && !call.read_only)
+            .map(|call| call.id.clone())
+            .collect();
         for call in lost {
             self.settle_unknown(call);
         }

@@ -292,6 +292,6 @@ impl<'a> Stepper<'a> {
     }
 
     fn usage(&self) -> SessionUsage {
-        SessionUsage::new(&self.state.usage, self.state.cost, self.state.active_micros_at(self.at))
+        SessionUsage::new(&self.state.usage, self.state.web, self.state.cost, self.state.active_micros_at(self.at))
     }
 }

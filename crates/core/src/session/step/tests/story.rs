@@ -62,6 +62,7 @@ impl Story {
                 {"name": "edit", "permission_policy": {"type": "always_ask"}},
                 {"name": "write", "permission_policy": {"type": "auto"}},
                 {"name": "grep", "permission_policy": {"type": "auto"}},
+                {"name": "web_fetch", "permission_policy": {"type": "auto"}},
                 {"name": "glob", "enabled": false}
             ]},
             {"type": "custom", "name": "lookup", "description": "d", "input_schema": {"type": "object"}}
