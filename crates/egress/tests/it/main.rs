@@ -6,5 +6,6 @@ mod connections;
 mod control;
 mod host;
 mod names;
+mod rules;
 mod secrets;
 mod upgrades;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use ostler_core::resources::egress::EgressSettings;
 use ostler_egress::{EgressConfig, ResolveConfig};
 
 use super::file;
@@ -29,6 +30,23 @@ pub(super) fn read(file: file::Egress, origins: &mut Origins) -> anyhow::Result<
     Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca })
 }
 
+/// The most that a sandbox may move. What is not said is not limited.
+pub(super) fn most(file: &file::MostEgress, origins: &mut Origins) -> anyhow::Result<EgressSettings> {
+    let most = EgressSettings {
+        connections: file.connections,
+        transfer_mib: file.transfer_mib,
+        rate_kib: file.rate_kib,
+        ..EgressSettings::default()
+    };
+    for (name, value, least) in most.numbers() {
+        let fits = value.is_none_or(|value| value >= least && value <= u64::from(u32::MAX));
+        anyhow::ensure!(fits, "[egress.most] {name} must be {least} to {}", u32::MAX);
+        let shown = value.map_or_else(|| "no limit".to_owned(), |value| value.to_string());
+        origins.note(&format!("egress.most.{name}"), &shown, None, value.is_some());
+    }
+    Ok(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +58,9 @@ mod tests {
             found("allow_private = [\"127.0.0.1:1\"]\nextra_ca = [\"/ca\"]\n[resolve]\n\"api.test\" = \"127.0.0.1:8443\"\n").unwrap();
         assert_eq!(config.resolve.resolve["api.test"].port(), 8443);
         assert_eq!((config.resolve.allow_private.len(), config.extra_ca.len()), (1, 1));
+        let most = |toml: &str| super::most(&toml::from_str::<file::Egress>(toml).unwrap().most, &mut Origins::new(None));
+        assert_eq!(most("[most]\ntransfer_mib = 5\n").unwrap().transfer_mib, Some(5));
+        assert!(most("[most]\nrate_kib = 1\n").unwrap_err().to_string().contains("[egress.most] rate_kib must be 16"));
         assert!(found("allow_private = [\"localhost:1\"]").unwrap_err().to_string().contains("numeric"));
     }
 }

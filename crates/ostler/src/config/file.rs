@@ -109,6 +109,16 @@ pub(super) struct Egress {
     pub(super) resolve: BTreeMap<String, String>,
     pub(super) allow_private: Vec<String>,
     pub(super) extra_ca: Vec<PathBuf>,
+    pub(super) most: MostEgress,
+}
+
+/// The most that a sandbox may move.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MostEgress {
+    pub(super) connections: Option<u64>,
+    pub(super) transfer_mib: Option<u64>,
+    pub(super) rate_kib: Option<u64>,
 }
 
 /// Where the key of vaults comes from.

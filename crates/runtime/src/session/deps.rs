@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::confirmations::Asking;
 use crate::egress::Egress;
 use crate::network::Networks;
 use crate::parking::Rest;
@@ -26,6 +27,7 @@ pub(crate) struct Deps {
     pub(crate) egress: Arc<dyn Egress>,
     /// The sandboxes that it is to serve.
     pub(crate) networks: Networks,
+    pub(crate) asking: Asking,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,
