@@ -111,7 +111,7 @@ impl SessionRouter {
                 None => new.push(question),
                 Some(asked) => {
                     if let Some(result) = asked.for_once() {
-                        self.use_once(session, &asked.id, question, result).await?;
+                        self.use_once(session, asked, question, result).await?;
                     }
                 }
             }
@@ -123,16 +123,16 @@ impl SessionRouter {
         Ok(())
     }
 
-    /// Gives an answer that counts once to the request that waits for it. Should egress not hear of it, the request is asked about again.
-    async fn use_once(
-        &self,
-        session: &SessionId,
-        id: &ConfirmationId,
-        question: Question,
-        result: Confirmation,
-    ) -> Result<(), RuntimeError> {
+    /// Gives an answer that counts once to the request that waits for it. Should egress not hear of it, or should the answer be an old one,
+    /// the request is asked about again.
+    async fn use_once(&self, session: &SessionId, asked: &Asked, question: Question, result: Confirmation) -> Result<(), RuntimeError> {
         let scope = Scope::System(SystemReason::Recovery);
-        self.ask(&scope, session, Input::NetworkUsed { confirmation: id.clone() }).await?;
+        self.ask(&scope, session, Input::NetworkUsed { confirmation: asked.id.clone() }).await?;
+        let now = self.deps().ambient.now();
+        let age = asked.answer.as_ref().map_or(0, |answer| now.micros_since(answer.at));
+        if u128::try_from(age).unwrap_or_default() > limits::ONCE_COUNTS.as_micros() {
+            return Ok(());
+        }
         if let Err(error) = self.deps().egress.settle(session, question, result == Confirmation::Allow).await {
             tracing::warn!(%session, %error, "egress did not hear an answer about a request; it is asked about again");
         }

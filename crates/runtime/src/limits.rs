@@ -66,3 +66,5 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// How often egress is told which sandboxes it is to serve.
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
+/// For how long an answer that counts once waits for its request.
+pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);

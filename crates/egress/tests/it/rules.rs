@@ -218,3 +218,16 @@ async fn what_is_spent_is_refused_and_ends_what_is_open() {
     assert_eq!(get("/small").await.unwrap().text().await.unwrap(), "x", "more is allowed, and goes");
     assert!(broker.records(1).await.iter().any(|record| record.code == Code::TooMuch));
 }
+
+#[tokio::test]
+async fn who_offers_http2_alone_gets_it_on_an_opened_connection() {
+    let ca = Ca::new();
+    let host = Host::echo(Some(ca.acceptor("api.test", &["h2", "http/1.1"]))).await;
+    let rules = json!([{"host": "api.test", "methods": ["GET"], "action": "allow"}, {"host": "api.test", "action": "deny"}]);
+    let broker = Broker::start(ca, &[("api.test", host.address)], ruled(Network::None, rules), None);
+    let client = broker.builder().http2_prior_knowledge().resolve("api.test", broker.https).build().unwrap();
+    let answer = client.get("https://api.test/a").send().await.unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, http::Version::HTTP_2));
+    assert_eq!(refusal(client.put("https://api.test/a").send().await.unwrap()).await.1, "rule_denies");
+    assert_eq!((host.got().len(), host.got()[0].version), (1, http::Version::HTTP_2));
+}

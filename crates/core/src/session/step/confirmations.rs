@@ -46,6 +46,12 @@ impl Stepper<'_> {
                 "remember: the session remembers {remembered} answers already; answer with \"once\", or add a rule to `egress.rules` of the environment"
             )));
         }
+        let unused: Vec<ConfirmationId> =
+            self.state.confirmations.iter().filter(|asked| asked.for_once().is_some()).map(|asked| asked.id.clone()).collect();
+        if let Some(oldest) = unused.into_iter().rev().nth(limits::REMEMBERED_CONFIRMATIONS - 1) {
+            // Nobody sent that request again for long.
+            self.emit(RecordBody::NetworkUsed { confirmation: oldest });
+        }
         self.emit(RecordBody::NetworkAnswered { confirmation: id.clone(), result, remember, principal: principal.clone() });
         Ok(())
     }

@@ -62,6 +62,18 @@ fn an_answer_counts_once_or_for_the_session() {
 }
 
 #[test]
+fn answers_that_nobody_uses_do_not_gather() {
+    let mut story = Story::new();
+    for at in 0..limits::REMEMBERED_CONFIRMATIONS + 5 {
+        story.happens(asked(&[&format!("/{at}")]));
+        let id = ids(&story.state).pop().unwrap();
+        story.happens(answered(&id, Confirmation::Allow, Remember::Once));
+    }
+    assert_eq!(ids(&story.state).len(), limits::REMEMBERED_CONFIRMATIONS);
+    assert_eq!(story.state.confirmations[0].question, question("/5"), "the oldest are gone");
+}
+
+#[test]
 fn what_is_remembered_is_limited_and_ends_with_the_session() {
     let mut story = Story::new();
     for at in 0..=limits::REMEMBERED_CONFIRMATIONS {
