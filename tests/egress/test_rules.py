@@ -172,12 +172,12 @@ def test_no_question_and_no_answer_is_lost(ruled, server, egress, dies):
 
 
 def test_a_sandbox_moves_so_much_and_no_more(ruled, client, hosts):
-    hosts["api.test"].answers["/big"] = lambda handler: handler.reply(b"x" * (1 << 20))
+    hosts["api.test"].answers["/big"] = lambda handler: handler.reply(b"x" * (3 << 19))
     inside = ruled("api.test", transfer_mib=2)
     printed = inside.run("for n in 1 2 3; do curl -sS https://api.test/big | wc -c; done; curl -sS --noproxy '*' https://api.test/echo; curl -sS http://api.test/echo")
     error = json.loads(printed.strip().splitlines()[-1])["error"]
     assert error["code"] == "too_much" and error["rule"] == "egress.transfer_mib" and "transfer_mib" in error["remedy"], printed
-    assert printed.count(str(1 << 20)) == 1, printed
+    assert printed.count(str(3 << 19)) == 1, printed
     client.beta.environments.update(inside.environment.id, extra_body={"egress": {"transfer_mib": 100}})
     assert "/echo" in inside.run("curl -sS https://api.test/echo")
 

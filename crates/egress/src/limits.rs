@@ -53,7 +53,7 @@ pub const HELD_REQUESTS: usize = 32;
 /// How long a request waits for a person.
 pub const ASKED: Duration = Duration::from_secs(60);
 /// Questions that the server is told of at once.
-pub const QUESTIONS_TOLD: usize = 4_096;
+pub const QUESTIONS_TOLD: usize = 1_024;
 /// For how long what was not moved before may be moved at once.
 pub const BURST: Duration = Duration::from_secs(1);
 /// Seconds that the address of a name may be kept inside.

@@ -290,7 +290,6 @@ async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net
     let ended = sandbox.ended.clone();
     let accepting = async {
         loop {
-            let place = sandbox.traffic.place().await;
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -300,6 +299,8 @@ async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net
                     continue;
                 }
             };
+            // Only for what is there: a door at which nobody waits keeps no place from the others.
+            let place = sandbox.traffic.place().await;
             let _ = stream.set_nodelay(true);
             let (egress, sandbox) = (Arc::clone(&egress), Arc::clone(&sandbox));
             tokio::spawn(async move {

@@ -231,3 +231,19 @@ async fn who_offers_http2_alone_gets_it_on_an_opened_connection() {
     assert_eq!(refusal(client.put("https://api.test/a").send().await.unwrap()).await.1, "rule_denies");
     assert_eq!((host.got().len(), host.got()[0].version), (1, http::Version::HTTP_2));
 }
+
+#[tokio::test]
+async fn every_door_has_a_place_where_there_are_few() {
+    let ca = Ca::new();
+    let host = Host::echo(Some(ca.acceptor("api.test", &["http/1.1"]))).await;
+    let broker = Broker::start(ca, &[("api.test", host.address)], limited(&["api.test"]), None);
+    let caps = Caps { connections: Some(1), ..Caps::default() };
+    broker.egress.change(&broker.session, Terms { caps, ..broker.terms.clone() }).unwrap();
+    for _ in 0..2 {
+        for client in [broker.client(), broker.builder().resolve("api.test", broker.https).build().unwrap()] {
+            // Each ends its connection before the next begins.
+            let answer = client.get("https://api.test/").header("connection", "close").send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+    }
+}
