@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -19,10 +19,12 @@ const ANY_HOST: &str = "*";
 #[serde(deny_unknown_fields)]
 pub struct EgressSettings {
     /// The first rule that matches decides; where none does, `config.networking` decides.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schema(nullable)]
     pub rules: Vec<EgressRule>,
     /// Where TLS is opened, so that egress sees requests.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schema(nullable)]
     pub inspect: Inspect,
     /// Connections of one sandbox at once; more wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +38,11 @@ pub struct EgressSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 16)]
     pub rate_kib: Option<u64>,
+}
+
+/// Null is as if it were left out: so an update clears a field.
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Where TLS is opened.
