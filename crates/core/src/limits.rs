@@ -45,6 +45,22 @@ pub const WEB_CONTENT_TOKENS: u64 = 1_000_000;
 pub const LOCATION_CHARS: usize = 255;
 /// Hosts that an environment allows.
 pub const ALLOWED_HOSTS: usize = 256;
+/// Rules of an environment about what goes out.
+pub const EGRESS_RULES: usize = 128;
+/// Ports of one such rule.
+pub const RULE_PORTS: usize = 16;
+/// Methods of one such rule.
+pub const RULE_METHODS: usize = 16;
+/// Characters of a method.
+pub const METHOD_CHARS: usize = 32;
+/// Characters of the path of one such rule.
+pub const RULE_PATH_CHARS: usize = 512;
+/// Bytes of the path of a request about which a person is asked.
+pub const ASKED_PATH_BYTES: usize = 1_024;
+/// Questions about requests of one session that wait for a person.
+pub const OPEN_CONFIRMATIONS: usize = 32;
+/// Answers about requests that one session remembers.
+pub const REMEMBERED_CONFIRMATIONS: usize = 64;
 /// Characters of the name of a vault or a credential.
 pub const DISPLAY_NAME_CHARS: usize = 255;
 /// Credentials of one vault that are not archived.

@@ -19,6 +19,7 @@ use crate::limits;
 use crate::record::Line;
 use crate::replace::{Stream, Table};
 use crate::sandboxes::Permit;
+use crate::traffic::{Spent, Traffic};
 
 /// Why a body ended too early.
 #[derive(Debug, thiserror::Error)]
@@ -56,15 +57,48 @@ pub(crate) fn incoming(body: hyper::body::Incoming) -> Body {
     body.map_err(BodyError::of).boxed_unsync()
 }
 
-/// A body with its bytes counted.
-pub(crate) fn counted(body: Body, count: Arc<AtomicU64>) -> Body {
-    let counted = move |frame: Frame<Bytes>| {
-        if let Some(data) = frame.data_ref() {
-            count.fetch_add(data.len() as u64, Ordering::Relaxed);
+/// A body with its bytes counted, at the rate that a sandbox may have, if it is of one.
+pub(crate) fn counted(body: Body, count: Arc<AtomicU64>, traffic: Option<Arc<Traffic>>) -> Body {
+    Counted { body, count, traffic, waits: None }.boxed_unsync()
+}
+
+struct Counted {
+    body: Body,
+    count: Arc<AtomicU64>,
+    traffic: Option<Arc<Traffic>>,
+    /// Until when the next piece waits.
+    waits: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(waits) = &mut this.waits {
+            ready!(waits.as_mut().poll(cx));
+            this.waits = None;
         }
-        frame
-    };
-    body.map_frame(counted).boxed_unsync()
+        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = frame?;
+        if let Some(data) = frame.data_ref() {
+            this.count.fetch_add(data.len() as u64, Ordering::Relaxed);
+            match this.traffic.as_ref().map_or(Ok(None), |traffic| traffic.moved(data.len())) {
+                Ok(until) => this.waits = until.map(|until| Box::pin(tokio::time::sleep_until(until))),
+                Err(Spent) => return Poll::Ready(Some(Err(BodyError("the sandbox has sent and received as much as it may".into())))),
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A body with everything in the table replaced, trailers too.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Connections of one sandbox at once.
+/// Connections of one sandbox at once; more wait, and settings can only ask for fewer.
 pub const CONNECTIONS_PER_SANDBOX: usize = 1_024;
 /// Connections of all sandboxes at once.
 pub const CONNECTIONS: usize = 8_192;
@@ -34,8 +34,28 @@ pub const NAME_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ADDRESSES_TRIED: usize = 4;
 /// How long what the machine's own addresses are is believed.
 pub const OWN_ADDRESSES_KEPT: Duration = Duration::from_secs(30);
-/// Certificates that are kept.
+/// Hosts whose certificates are kept; the one that was used longest ago goes first.
 pub const CERTIFICATES: usize = 512;
+/// The same of hosts of which nothing is passed on.
+pub const REFUSED_CERTIFICATES: usize = 64;
+/// How many certificates of such hosts one sandbox has made at once, and again after so long each.
+pub const REFUSALS_AT_ONCE: u32 = 50;
+/// See [`REFUSALS_AT_ONCE`].
+pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
+/// How long a certificate is valid.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long before its end another one is made.
+pub const CERTIFICATE_RENEWED: Duration = Duration::from_secs(2 * 24 * 3_600);
+/// How far clocks may be behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3_600);
+/// Requests of one sandbox that wait for a person at once.
+pub const HELD_REQUESTS: usize = 32;
+/// How long a request waits for a person.
+pub const ASKED: Duration = Duration::from_secs(60);
+/// Questions that the server is told of at once.
+pub const QUESTIONS_TOLD: usize = 1_024;
+/// For how long what was not moved before may be moved at once.
+pub const BURST: Duration = Duration::from_secs(1);
 /// Seconds that the address of a name may be kept inside.
 pub const NAME_TTL: u32 = 60;
 /// Bytes of a frame of the control channel.

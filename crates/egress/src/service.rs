@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ostler_core::egress::{Record, Terms};
+use ostler_core::egress::{Question, Record, Terms};
 use ostler_core::ids::SessionId;
 use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
@@ -193,6 +193,16 @@ impl Egress {
     /// Lets a sandbox go.
     pub fn release(&self, session: &SessionId) {
         self.sandboxes.release(session);
+    }
+
+    /// The requests that wait for a person, by their sandboxes.
+    pub fn questions(&self) -> Vec<(SessionId, Vec<Question>)> {
+        self.sandboxes.questions()
+    }
+
+    /// Gives one request its answer: the first that waits, or the next that comes. Whether the sandbox is known.
+    pub fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> bool {
+        self.sandboxes.settle(session, question, is_allowed)
     }
 
     /// Takes what was recorded, and how many records were lost.

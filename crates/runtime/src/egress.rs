@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use async_trait::async_trait;
-use ostler_core::egress::Terms;
+use ostler_core::egress::{Question, Terms};
 use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Refresh;
 use ostler_core::resources::validation::HttpAnswer;
@@ -86,6 +86,15 @@ pub trait Egress: Send + Sync + fmt::Debug {
     async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<String>>, EgressError>;
     /// Says that sandboxes are needed; returns those that are not known there.
     async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError>;
+    /// The requests that wait for a person, by their sandboxes.
+    async fn questions(&self) -> Result<Vec<(SessionId, Vec<Question>)>, EgressError> {
+        Ok(Vec::new())
+    }
+    /// Gives one such request its answer: one that waits, or else the next that comes.
+    async fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> Result<(), EgressError> {
+        let _ = (session, question, is_allowed);
+        Err(EgressError::Unavailable("nobody waits for answers".into()))
+    }
     /// A sandbox is gone.
     async fn release(&self, session: &SessionId) -> Result<(), EgressError>;
 }

@@ -5,6 +5,7 @@
 
 pub mod ambient;
 mod budget;
+mod confirmations;
 pub mod egress;
 pub mod error;
 pub mod fault;

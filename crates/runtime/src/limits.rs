@@ -100,3 +100,5 @@ pub const WEB_SNIPPET_CHARS: usize = 1_000;
 pub const WEB_SITES: usize = 8;
 /// Bytes of text that count as a token.
 pub const BYTES_PER_TOKEN: u64 = 4;
+/// For how long an answer that counts once waits for its request.
+pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);

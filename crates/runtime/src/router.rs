@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::confirmations::Asking;
 use crate::egress::Egress;
 use crate::error::RuntimeError;
 use crate::limits;
@@ -159,6 +160,7 @@ impl SessionRouter {
             egress: config.egress,
             networks: Networks::default(),
             mcp: McpLinks::default(),
+            asking: Asking::default(),
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,
@@ -187,7 +189,9 @@ impl SessionRouter {
     /// # Errors
     /// Which setting is too much, and how much there may be.
     pub fn check_environment(&self, body: &EnvironmentBody) -> Result<(), Refusal> {
-        body.sandbox.as_ref().map_or(Ok(()), |asked| self.deps().policy.check(asked))
+        let policy = &self.deps().policy;
+        body.sandbox.as_ref().map_or(Ok(()), |asked| policy.check(asked))?;
+        body.egress.as_ref().map_or(Ok(()), |asked| policy.check_egress(asked))
     }
 
     pub(crate) fn deps(&self) -> &Arc<Deps> {
@@ -203,7 +207,7 @@ impl SessionRouter {
     }
 
     /// Runs to its end what must not stop half-way because the client went away.
-    async fn whole<T: Send + 'static>(
+    pub(crate) async fn whole<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {

@@ -4,6 +4,7 @@ use ostler_core::cost::Cost;
 use ostler_core::ids::{ThreadId, VaultId};
 use ostler_core::model::TokenUsage;
 use ostler_core::resources::budget::BudgetLimit;
+use ostler_core::resources::confirmation::Asked;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{ServerToolUsage, Session, SessionStats, SessionStatus, SessionUsage, seconds};
 use ostler_core::session::state::State;
@@ -27,6 +28,8 @@ pub(crate) struct View {
     budget: Option<BudgetLimit>,
     active_micros: i64,
     running_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    confirmations: Vec<Asked>,
 }
 
 impl View {
@@ -41,6 +44,7 @@ impl View {
             budget: state.budget.clone(),
             active_micros: state.active_micros,
             running_since: state.running_since,
+            confirmations: state.confirmations.clone(),
         }
     }
 }
@@ -72,6 +76,11 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         usage: SessionUsage::new(&view.usage, view.web, view.cost, active),
         vault_ids: view.vaults,
     })
+}
+
+/// The questions about requests of its sandbox that wait, or whose answers still count.
+pub(crate) fn confirmations(row: &SessionRow) -> Result<Vec<Asked>, RuntimeError> {
+    Ok(parse::<View>(row, &row.view)?.confirmations)
 }
 
 /// The session's primary thread.

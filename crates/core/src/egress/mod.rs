@@ -2,10 +2,15 @@
 
 pub mod calls;
 mod environment;
+pub(crate) mod path;
 pub mod policy;
+mod question;
 mod record;
+mod rules;
 mod terms;
 
 pub use environment::PACKAGE_HOSTS;
+pub use question::{Answered, Question};
 pub use record::Record;
-pub use terms::{SealedGrant, Terms, placeholder};
+pub use rules::{Judged, JudgedRequest};
+pub use terms::{Caps, SealedGrant, Terms, placeholder};

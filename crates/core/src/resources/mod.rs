@@ -3,7 +3,9 @@
 
 pub mod agent;
 pub mod budget;
+pub mod confirmation;
 pub mod credential;
+pub mod egress;
 pub mod environment;
 pub mod hosts;
 pub mod metadata;

@@ -96,6 +96,9 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         | RecordBody::SandboxLost { .. }
         | RecordBody::CallRetried { .. }
         | RecordBody::CallSettled { event: None, .. }
+        | RecordBody::NetworkAsked { .. }
+        | RecordBody::NetworkAnswered { .. }
+        | RecordBody::NetworkUsed { .. }
         | RecordBody::InterruptRequested { .. }
         | RecordBody::McpListed { .. }
         | RecordBody::Unknown => {}

@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::call::CallOutcome;
 use crate::cost::Cost;
+use crate::egress::Question;
 use crate::events::client::Confirmation;
 use crate::events::content::ContentBlock;
 use crate::events::wire::{EvaluatedPermission, Evaluation, RefusalDetails, SessionError, StopReason};
-use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
+use crate::ids::{ConfirmationId, EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::{ModelError, ModelStop, ResponseBlock, TokenUsage};
 use crate::resources::budget::BudgetLimit;
+use crate::resources::confirmation::Remember;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionChange, SessionUsage};
 use crate::scope::Principal;
@@ -211,6 +213,29 @@ pub enum RecordBody {
         deny_message: Option<String>,
         /// Who said so.
         principal: Principal,
+    },
+    /// The sandbox sent a request about which a person is asked.
+    NetworkAsked {
+        /// The question's id.
+        confirmation: ConfirmationId,
+        /// The question.
+        question: Question,
+    },
+    /// A person answered it.
+    NetworkAnswered {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The answer.
+        result: Confirmation,
+        /// For how long it counts.
+        remember: Remember,
+        /// Who said so.
+        principal: Principal,
+    },
+    /// An answer that counts once is given to a request.
+    NetworkUsed {
+        /// The question.
+        confirmation: ConfirmationId,
     },
     /// Somebody wants the turn to end.
     InterruptRequested {
@@ -455,6 +480,9 @@ impl RecordBody {
             Self::CallSettled { .. } => "call_settled",
             Self::CustomResult { .. } => "custom_result",
             Self::Confirmed { .. } => "confirmed",
+            Self::NetworkAsked { .. } => "network_asked",
+            Self::NetworkAnswered { .. } => "network_answered",
+            Self::NetworkUsed { .. } => "network_used",
             Self::InterruptRequested { .. } => "interrupt_requested",
             Self::Interrupted { .. } => "interrupted",
             Self::Idled { .. } => "idled",

@@ -17,6 +17,7 @@ use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::TokenUsage;
 use crate::resources::agent::McpServer;
 use crate::resources::budget::BudgetLimit;
+use crate::resources::confirmation::{Asked, ConfirmationAnswer};
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{ServerToolUsage, SessionAgent, SessionStatus};
 use crate::time::Timestamp;
@@ -74,6 +75,9 @@ pub struct State {
     pub running_since: Option<Timestamp>,
     /// Whether it died too often and waits for somebody to ask for a retry.
     pub set_aside: bool,
+    /// Questions about requests of its sandbox that wait, or whose answers still count, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmations: Vec<Asked>,
 }
 
 /// The size of the conversation as one model counts it. Another one may count otherwise, or be sent
@@ -157,6 +161,7 @@ impl State {
             active_micros: 0,
             running_since: None,
             set_aside: false,
+            confirmations: Vec::new(),
         })
     }
 
@@ -325,6 +330,16 @@ impl State {
                 self.settle(call);
             }
             RecordBody::Confirmed { call, result, .. } => self.confirm(call, *result),
+            RecordBody::NetworkAsked { confirmation, question } => {
+                let asked = Asked { id: confirmation.clone(), question: question.clone(), at: record.at, answer: None };
+                self.confirmations.push(asked);
+            }
+            RecordBody::NetworkAnswered { confirmation, result, remember, .. } => {
+                if let Some(asked) = self.confirmations.iter_mut().find(|asked| asked.id == *confirmation) {
+                    asked.answer = Some(ConfirmationAnswer { result: *result, remember: *remember, at: record.at });
+                }
+            }
+            RecordBody::NetworkUsed { confirmation } => self.confirmations.retain(|asked| asked.id != *confirmation),
             RecordBody::InterruptRequested { event, .. } => self.interrupts.push(event.clone()),
             RecordBody::Interrupted { event } => self.interrupts.retain(|waiting| waiting != event),
             RecordBody::Idled { stop, .. } => {
@@ -365,6 +380,7 @@ impl State {
                 self.queue.clear();
                 self.interrupts.clear();
                 self.calls.clear();
+                self.confirmations.clear();
                 self.sandbox = None;
                 self.set_aside = false;
             }

@@ -2,12 +2,15 @@
 
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::cost::Cost;
+use ostler_core::egress::Question;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{
     EvaluatedPermission, Evaluation, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError, StopReason,
 };
+use ostler_core::ids::ConfirmationId;
 use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelStop, ResponseBlock};
 use ostler_core::resources::budget::BudgetLimit;
+use ostler_core::resources::confirmation::Remember;
 use ostler_core::resources::session::SessionChange;
 use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::TargetName;
@@ -19,6 +22,10 @@ use super::examples::{agent, content, effect, event, idle_events, incarnation, i
 fn inputs() -> Vec<QueuedInput> {
     let of = |n, role| QueuedInput { event: event(n), role, content: content(), principal: principal() };
     vec![of(1, InputRole::User), of(2, InputRole::System)]
+}
+
+fn confirmation() -> ConfirmationId {
+    "conf_01".parse().unwrap()
 }
 
 fn running() -> RunningEvents {
@@ -180,6 +187,23 @@ super::one_of_each!(
         },
         McpUnavailable: RecordBody::McpUnavailable { server: "far".into(), event: event(26), error: failed() },
         Retried: RecordBody::Retried { principal: principal(), running: running() },
+        NetworkAsked: RecordBody::NetworkAsked {
+            confirmation: confirmation(),
+            question: Question {
+                host: "api.example.com".into(),
+                port: 443,
+                method: "POST".into(),
+                path: Some("/v1/things".into()),
+                rule: "ask POST api.example.com".into()
+            }
+        },
+        NetworkAnswered: RecordBody::NetworkAnswered {
+            confirmation: confirmation(),
+            result: Confirmation::Allow,
+            remember: Remember::Session,
+            principal: principal()
+        },
+        NetworkUsed: RecordBody::NetworkUsed { confirmation: confirmation() },
         Archived: RecordBody::Archived { thread: event(24), session: event(25) },
         Unknown: RecordBody::Unknown,
     }

@@ -67,12 +67,12 @@ impl Destination {
             egress.resolver.find(&self.host, self.port).await.map_err(|code| self.failed(code, ""))?
         };
         if !self.is_secure {
-            return Ok(Upstream::plain_at(egress, &self.host, addresses));
+            return Ok(Upstream::plain_at(egress, &self.host, self.port, addresses));
         }
         let unreachable = |failure: upstream::Failure| self.failed(Code::Unreachable, failure.0);
         let stream = upstream::dial(&addresses).await.map_err(unreachable)?;
         let both = Offers { http2: true, http1: true };
-        let (upstream, _) = Upstream::secure(egress, &self.host, addresses, stream, both).await.map_err(unreachable)?;
+        let (upstream, _) = Upstream::secure(egress, &self.host, self.port, addresses, stream, both).await.map_err(unreachable)?;
         Ok(upstream)
     }
 
@@ -122,7 +122,7 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
             parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let content = match &line {
-            Some(line) => body::counted(content, line.sent()),
+            Some(line) => body::counted(content, line.sent(), None),
             None => content,
         };
         let is_head = parts.method == http::Method::HEAD;
@@ -132,7 +132,7 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
         forward::without_hops(&mut parts.headers);
         parts.extensions.clear();
         let content = match &line {
-            Some(line) => body::counted(body::incoming(content), line.received()),
+            Some(line) => body::counted(body::incoming(content), line.received(), None),
             None => body::incoming(content),
         };
         let content = scrub::answer(&behalf.scrubs, &mut parts, content, is_head)

@@ -1,6 +1,6 @@
 //! What is asked and told.
 
-use ostler_core::egress::{Record, Terms};
+use ostler_core::egress::{Question, Record, Terms};
 use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Refresh;
 use ostler_core::resources::validation::HttpAnswer;
@@ -31,6 +31,17 @@ pub enum Ask {
     Renew {
         /// The sandboxes.
         sessions: Vec<SessionId>,
+    },
+    /// Which requests wait for a person? Answered `questions`.
+    Questions,
+    /// One such request has this answer. Answered `settled`, or `unknown`.
+    Settle {
+        /// The sandbox.
+        session: SessionId,
+        /// The request.
+        question: Question,
+        /// Whether it may go.
+        is_allowed: bool,
     },
     /// It is gone. Answered `released`.
     Release {
@@ -85,6 +96,13 @@ pub enum Told {
         /// Those that are not known here.
         unknown: Vec<SessionId>,
     },
+    /// To `questions`.
+    Questions {
+        /// By sandbox, each once.
+        waiting: Vec<(SessionId, Vec<Question>)>,
+    },
+    /// To `settle`.
+    Settled,
     /// To `release`.
     Released,
     /// To `reseal`.

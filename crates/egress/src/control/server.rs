@@ -80,6 +80,14 @@ fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<T
             None => Told::Unknown,
         },
         Ask::Renew { sessions } => Told::Renewed { unknown: egress.renew(&sessions) },
+        Ask::Questions => Told::Questions { waiting: egress.questions() },
+        Ask::Settle { session, question, is_allowed } => {
+            if egress.settle(&session, question, is_allowed) {
+                Told::Settled
+            } else {
+                Told::Unknown
+            }
+        }
         Ask::Release { session } => {
             egress.release(&session);
             Told::Released

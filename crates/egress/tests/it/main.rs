@@ -8,6 +8,7 @@ mod control;
 mod host;
 mod names;
 mod providers;
+mod rules;
 mod secrets;
 mod upgrades;
 mod web;

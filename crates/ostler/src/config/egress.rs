@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
+use ostler_core::resources::egress::EgressSettings;
 use ostler_egress::confine::{USUAL_USER, User};
 use ostler_egress::{EgressConfig, ResolveConfig};
 
@@ -44,6 +45,23 @@ pub(super) fn read(file: file::Egress, origins: &mut Origins) -> anyhow::Result<
     Ok(EgressConfig { resolve: ResolveConfig { resolve, allow_private }, extra_ca, user, search: None })
 }
 
+/// The most that a sandbox may move. What is not said is not limited.
+pub(super) fn most(file: &file::MostEgress, origins: &mut Origins) -> anyhow::Result<EgressSettings> {
+    let most = EgressSettings {
+        connections: file.connections,
+        transfer_mib: file.transfer_mib,
+        rate_kib: file.rate_kib,
+        ..EgressSettings::default()
+    };
+    for (name, value, least) in most.numbers() {
+        let fits = value.is_none_or(|value| value >= least && value <= u64::from(u32::MAX));
+        anyhow::ensure!(fits, "[egress.most] {name} must be {least} to {}", u32::MAX);
+        let shown = value.map_or_else(|| "no limit".to_owned(), |value| value.to_string());
+        origins.note(&format!("egress.most.{name}"), &shown, None, value.is_some());
+    }
+    Ok(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +79,9 @@ mod tests {
         for wrong in ["user = 0", "user = \"nobody\""] {
             assert!(found(wrong).unwrap_err().to_string().contains("\"server\""), "{wrong}");
         }
+        let most = |toml: &str| super::most(&toml::from_str::<file::Egress>(toml).unwrap().most, &mut Origins::new(None));
+        assert_eq!(most("[most]\ntransfer_mib = 5\n").unwrap().transfer_mib, Some(5));
+        assert!(most("[most]\nrate_kib = 1\n").unwrap_err().to_string().contains("[egress.most] rate_kib must be 16"));
         assert!(found("allow_private = [\"localhost:1\"]").unwrap_err().to_string().contains("numeric"));
     }
 }

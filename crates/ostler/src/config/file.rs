@@ -111,6 +111,7 @@ pub(super) struct Egress {
     pub(super) allow_private: Vec<String>,
     pub(super) extra_ca: Vec<PathBuf>,
     pub(super) user: Option<User>,
+    pub(super) most: MostEgress,
 }
 
 /// As whom egress runs: an id, or `"server"`.
@@ -159,6 +160,15 @@ impl SearchProvider {
             Self::Command => "command",
         }
     }
+}
+
+/// The most that a sandbox may move.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MostEgress {
+    pub(super) connections: Option<u64>,
+    pub(super) transfer_mib: Option<u64>,
+    pub(super) rate_kib: Option<u64>,
 }
 
 /// Where the key of vaults comes from.

@@ -118,7 +118,8 @@ impl Settings {
             origins.note(&format!("prices.{id:?}"), &"(set)", None, true);
         }
         let prices = providers::prices(file.prices)?;
-        let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        let mut sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        sandbox.policy.most_egress = egress::most(&file.egress.most, &mut origins)?;
         let egress = egress::read(file.egress, &mut origins)?;
         let search = search::read(file.search, &env, &mut origins)?;
         let vault_key = vault::read(file.vault, &data_dir, &env, &mut origins)?;

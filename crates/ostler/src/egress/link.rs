@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use ostler_core::egress::Terms;
+use ostler_core::egress::{Question, Terms};
 use ostler_core::ids::SessionId;
 use ostler_egress::control::{Ask, Client, Told};
 use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
@@ -93,6 +93,21 @@ impl Egress for EgressLink {
     async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError> {
         match self.ask(Ask::Renew { sessions: sessions.to_vec() }, &[]).await? {
             Told::Renewed { unknown } => Ok(unknown),
+            other => Err(out_of_order(&other)),
+        }
+    }
+
+    async fn questions(&self) -> Result<Vec<(SessionId, Vec<Question>)>, EgressError> {
+        match self.ask(Ask::Questions, &[]).await? {
+            Told::Questions { waiting } => Ok(waiting),
+            other => Err(out_of_order(&other)),
+        }
+    }
+
+    async fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> Result<(), EgressError> {
+        match self.ask(Ask::Settle { session: session.clone(), question, is_allowed }, &[]).await? {
+            Told::Settled => Ok(()),
+            Told::Unknown => Err(EgressError::Unavailable("it does not know the sandbox (yet)".into())),
             other => Err(out_of_order(&other)),
         }
     }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ostler_core::call::{CallEnd, CallOutcome};
-use ostler_core::egress::policy::{self, Policy};
+use ostler_core::egress::Judged;
+use ostler_core::egress::policy::{self, Code, Decision, Policy};
 use ostler_core::ids::{CredentialId, EnvironmentId, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_core::resources::agent::McpServer;
 use ostler_core::resources::environment::EnvironmentBody;
@@ -224,17 +225,31 @@ async fn usable(deps: &Deps, user: &User, server: &McpServer) -> Result<Option<F
     let environment = deps.store.document(&scope, "environment", user.environment.as_str()).await;
     let environment = environment.map_err(|error| unread(error.to_string()))?.ok_or_else(|| unread("the environment is gone".into()))?;
     let environment: EnvironmentBody = serde_json::from_str(&environment.body).map_err(|error| unread(error.to_string()))?;
-    let policy = Policy::of_environment(&environment.config, [server.url.as_str()]);
-    let host = Url::parse(&server.url).ok().and_then(|url| url.host_str().and_then(policy::normal));
-    // Whatever its port: what may be reached is a matter of the host here.
-    let decision = host.map(|host| policy.decide(&host, 443));
-    if !decision.is_some_and(|decision| decision.is_allowed) {
-        return Err(Failure::Connection(
-            "the environment does not let the agent reach it; set config.networking.allow_mcp_servers, or add its host to allowed_hosts"
-                .into(),
-        ));
-    }
+    let policy = Policy::of_environment(&environment.config, environment.egress.as_ref(), [server.url.as_str()]);
+    may_be_reached(&policy, &server.url).map_err(Failure::Connection)?;
     find(deps, &user.workspace, &user.vaults, &server.url).await.map_err(unread)
+}
+
+/// Whether the environment lets the agent reach an address; if not, why.
+fn may_be_reached(policy: &Policy, url: &str) -> Result<(), String> {
+    let url = Url::parse(url).map_err(|_| "its address cannot be read".to_owned())?;
+    let host = url.host_str().and_then(policy::normal).ok_or("its address has no host that can be reached")?;
+    let judged = policy.request(&host, url.port_or_known_default().unwrap_or(443), "POST", url.path()).judged;
+    let decision = match judged {
+        // Without a rule it is a matter of the host, whatever its port.
+        Judged::Decided(Decision { code: Code::PortNotAllowed, .. }) => policy.decide(&host, 443),
+        Judged::Decided(decision) => decision,
+        Judged::Ask { rule, .. } | Judged::Look { rule } => {
+            return Err(format!("{rule} of the environment has a person asked, which MCP servers cannot wait for; allow it there"));
+        }
+    };
+    if decision.is_allowed {
+        return Ok(());
+    }
+    Err(format!(
+        "the environment does not let the agent reach it ({}); set config.networking.allow_mcp_servers, or add its host to allowed_hosts",
+        decision.rule
+    ))
 }
 
 fn not_renewed(error: &NotRenewed) -> Failure {
@@ -246,5 +261,37 @@ fn not_renewed(error: &NotRenewed) -> Failure {
         )),
         NotRenewed::Failed(None) => Failure::Authentication("the token has ended, and its token endpoint cannot be reached".into()),
         NotRenewed::Unavailable(why) => Failure::Connection(format!("the token has ended and could not be renewed: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::resources::environment::Config;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn environments_and_their_rules_say_which_servers_may_be_used() {
+        let config: Config = serde_json::from_value(json!({"type": "cloud", "packages": {}, "networking":
+            {"type": "limited", "allowed_hosts": ["a.com"], "allow_mcp_servers": false, "allow_package_managers": false}}))
+        .unwrap();
+        let rules = json!({"rules": [
+            {"host": "b.com", "action": "allow"},
+            {"host": "c.com", "action": "ask"},
+            {"host": "a.com", "path": "/closed/**", "action": "deny"}
+        ]});
+        let policy = Policy::of_environment(&config, Some(&serde_json::from_value(rules).unwrap()), []);
+        for (url, is_reached) in [
+            ("https://a.com/mcp", true),
+            ("https://a.com:8443/mcp", true),
+            ("https://a.com/closed/mcp", false),
+            ("https://b.com/mcp", true),
+            ("https://c.com/mcp", false),
+            ("https://d.com/mcp", false),
+            ("no address", false),
+        ] {
+            assert_eq!(may_be_reached(&policy, url).is_ok(), is_reached, "{url}");
+        }
     }
 }

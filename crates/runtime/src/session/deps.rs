@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::confirmations::Asking;
 use crate::egress::Egress;
 use crate::mcp::McpLinks;
 use crate::network::Networks;
@@ -30,6 +31,7 @@ pub(crate) struct Deps {
     pub(crate) networks: Networks,
     /// Connections to MCP servers.
     pub(crate) mcp: McpLinks,
+    pub(crate) asking: Asking,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,

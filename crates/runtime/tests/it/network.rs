@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ostler_core::egress::Terms;
 use ostler_core::egress::policy::Network;
+use ostler_core::egress::{Question, Terms};
+use ostler_core::events::client::Confirmation;
 use ostler_core::ids::SessionId;
+use ostler_core::resources::confirmation::{Asked, Remember};
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::scope::Scope;
 use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
@@ -30,12 +32,22 @@ pub(crate) struct Broker {
     serves: bool,
     known: watch::Sender<HashMap<SessionId, Terms>>,
     is_down: AtomicBool,
+    /// The requests that wait, and the answers that were given to single ones.
+    waiting: Mutex<Vec<(SessionId, Question)>>,
+    settled: watch::Sender<Vec<(Question, bool)>>,
 }
 
 impl Broker {
     pub(crate) fn new(serves: bool) -> Self {
         let known = watch::Sender::new(HashMap::new());
-        Self { key: KeyPair::generate().unwrap().public().clone(), serves, known, is_down: AtomicBool::new(false) }
+        Self {
+            key: KeyPair::generate().unwrap().public().clone(),
+            serves,
+            known,
+            is_down: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            settled: watch::Sender::default(),
+        }
     }
 
     fn up(&self) -> Result<(), EgressError> {
@@ -91,6 +103,18 @@ impl Egress for Broker {
         self.up()?;
         let known = self.known.borrow();
         Ok(sessions.iter().filter(|session| !known.contains_key(*session)).cloned().collect())
+    }
+
+    async fn questions(&self) -> Result<Vec<(SessionId, Vec<Question>)>, EgressError> {
+        self.up()?;
+        Ok(self.waiting.lock().unwrap().iter().map(|(session, question)| (session.clone(), vec![question.clone()])).collect())
+    }
+
+    async fn settle(&self, _: &SessionId, question: Question, is_allowed: bool) -> Result<(), EgressError> {
+        self.up()?;
+        self.waiting.lock().unwrap().retain(|(_, waiting)| *waiting != question);
+        self.settled.send_modify(|settled| settled.push((question, is_allowed)));
+        Ok(())
     }
 
     async fn release(&self, session: &SessionId) -> Result<(), EgressError> {
@@ -150,4 +174,45 @@ async fn what_changes_while_egress_is_away_is_told_when_it_is_back() {
     assert!(!is_open(broker.known.borrow().get(&session)));
     broker.is_down.store(false, Ordering::Relaxed);
     broker.knows(&session, is_open).await;
+}
+
+/// The only question that a session keeps, once it is so.
+async fn kept(node: &Node, session: &SessionId, is_so: impl Fn(&Asked) -> bool) -> Asked {
+    loop {
+        let mut found = node.router.confirmations(&node.scope, session).await.unwrap();
+        if let Some(asked) = found.pop().filter(&is_so) {
+            assert!(found.is_empty(), "{found:?}");
+            return asked;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_asked_about_once_and_answered_once() {
+    let (node, broker, session) = served().await;
+    broker.knows(&session, |terms| terms.is_some()).await;
+    let question = Question { host: "a.test".into(), port: 443, method: "POST".into(), path: Some("/x".into()), rule: "ask a.test".into() };
+    let asks = || broker.waiting.lock().unwrap().push((session.clone(), question.clone()));
+    let answer = |id, result, remember| node.router.answer_confirmation(&node.scope, &session, id, result, remember);
+
+    asks();
+    let asked = kept(&node, &session, |_| true).await;
+    assert_eq!((&asked.question, &asked.answer), (&question, &None));
+    answer(&asked.id, Confirmation::Allow, Remember::Once).await.unwrap();
+    assert!(answer(&asked.id, Confirmation::Deny, Remember::Once).await.is_err());
+    broker.settled.subscribe().wait_for(|settled| settled[..] == [(question.clone(), true)]).await.unwrap();
+    assert!(node.router.confirmations(&node.scope, &session).await.unwrap().is_empty(), "it is used up");
+    assert!(broker.known.borrow()[&session].answers.is_empty(), "what counts once is no part of the terms");
+
+    asks();
+    let again = kept(&node, &session, |_| true).await;
+    assert_ne!(again.id, asked.id);
+    answer(&again.id, Confirmation::Deny, Remember::Session).await.unwrap();
+    let is_denied = |terms: Option<&Terms>| terms.is_some_and(|terms| terms.answers.len() == 1 && !terms.answers[0].is_allowed);
+    broker.knows(&session, is_denied).await;
+    broker.known.send_modify(HashMap::clear);
+    broker.knows(&session, is_denied).await;
+    assert_eq!(kept(&node, &session, |_| true).await.id, again.id, "what is remembered is not asked again");
+    assert_eq!(broker.settled.borrow().len(), 1);
 }

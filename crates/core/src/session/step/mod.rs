@@ -3,6 +3,7 @@
 mod advance;
 mod budget;
 mod commands;
+mod confirmations;
 mod mcp;
 mod model;
 mod tools;
@@ -16,11 +17,13 @@ use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
 use super::state::State;
 use crate::call::CallOutcome;
+use crate::egress::Question;
 use crate::error::Refusal;
-use crate::events::client::ClientEvent;
+use crate::events::client::{ClientEvent, Confirmation};
 use crate::events::wire::Event;
-use crate::ids::{EffectId, EventId, IdSource, IncarnationId};
+use crate::ids::{ConfirmationId, EffectId, EventId, IdSource, IncarnationId};
 use crate::model::{ModelError, ModelResponse};
+use crate::resources::confirmation::Remember;
 use crate::resources::session::{SessionUpdateParams, SessionUsage};
 use crate::scope::Principal;
 use crate::time::Timestamp;
@@ -46,6 +49,27 @@ pub enum Input {
     },
     /// A budget that it shares was raised or removed.
     SharedBudgetRaised,
+    /// The sandbox sent requests about which a person is asked. Those that are asked about already change nothing.
+    NetworkAsked {
+        /// The requests.
+        questions: Vec<Question>,
+    },
+    /// A client answers such a question; refused where it has an answer already.
+    NetworkAnswered {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The answer.
+        result: Confirmation,
+        /// For how long it counts.
+        remember: Remember,
+        /// Who.
+        principal: Principal,
+    },
+    /// An answer that counts once is about to be given to a request; refused where it was used before.
+    NetworkUsed {
+        /// The question.
+        confirmation: ConfirmationId,
+    },
     /// The session died too often in a row.
     SetAside {
         /// How often.
@@ -141,6 +165,9 @@ impl Input {
             | Self::Archive
             | Self::Retry { .. }
             | Self::SharedBudgetRaised
+            | Self::NetworkAsked { .. }
+            | Self::NetworkAnswered { .. }
+            | Self::NetworkUsed { .. }
             | Self::SetAside { .. }
             | Self::Park
             | Self::Recovered => false,
@@ -210,6 +237,11 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::Archive => stepper.archive()?,
         Input::Retry { principal } => stepper.retry(principal)?,
         Input::SharedBudgetRaised => stepper.resume_if_budget(),
+        Input::NetworkAsked { questions } => stepper.network_asked(questions),
+        Input::NetworkAnswered { confirmation, result, remember, principal } => {
+            stepper.network_answered(&confirmation, result, remember, &principal)?;
+        }
+        Input::NetworkUsed { confirmation } => stepper.network_used(&confirmation)?,
         Input::SetAside { deaths } => stepper.set_aside(deaths),
         Input::Recovered => stepper.recover(),
         Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),

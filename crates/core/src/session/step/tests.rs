@@ -2,6 +2,7 @@
 
 mod budgets;
 mod calls;
+mod confirmations;
 mod interrupts;
 mod lifecycle;
 mod mcp;
