@@ -10,6 +10,7 @@ mod goldens;
 mod home;
 mod images;
 mod lives;
+mod packages;
 mod oci;
 mod probes;
 mod shell;
