@@ -77,7 +77,9 @@ pub fn install_command(manager: Manager, packages: &[String]) -> String {
     match manager {
         Manager::Apt => format!("{APT_BEFORE}\napt install --no-install-recommends -- {all}"),
         Manager::Cargo => {
-            format!("export CARGO_HOME=\"$HOME/.cargo\" CARGO_TARGET_DIR=\"$HOME/target\"\ncargo install --locked --root /usr/local -- {all}")
+            format!(
+                "export CARGO_HOME=\"$HOME/.cargo\" CARGO_TARGET_DIR=\"$HOME/target\"\ncargo install --locked --root /usr/local -- {all}"
+            )
         }
         // What comes after `--` is for the compilers of extensions; no name begins with a minus.
         Manager::Gem => format!("gem install --no-document --bindir /usr/local/bin {all}"),

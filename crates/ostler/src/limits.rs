@@ -52,3 +52,6 @@ pub(crate) const EGRESS_PAUSE_MOST: Duration = Duration::from_secs(5);
 pub(crate) const EGRESS_STEADY: Duration = Duration::from_secs(30);
 /// How long egress may take to end when it is no more needed.
 pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
+
+/// The pause between two looks whether packages are installed.
+pub(crate) const PACKAGES_LOOK: Duration = Duration::from_millis(500);

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fault;
 pub mod limits;
 pub mod network;
+pub mod packages;
 pub mod parking;
 pub mod policy;
 pub mod recovery;

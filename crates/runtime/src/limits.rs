@@ -66,3 +66,23 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// How often egress is told which sandboxes it is to serve.
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
+/// Builds of packages at once.
+pub const PACKAGE_BUILDS: usize = 2;
+/// How long one may take.
+pub const PACKAGES_BUILD: Duration = Duration::from_secs(30 * 60);
+/// How long a session waits for the packages of its environment.
+pub const PACKAGES_WAIT: Duration = Duration::from_secs(45 * 60);
+/// Bytes that a build may have on disk, and files.
+pub const PACKAGES_DISK: u64 = 8 << 30;
+/// Files of the same; the directories of the system count.
+pub const PACKAGES_FILES: u64 = 1_000_000;
+/// Bytes of memory that a build has at least.
+pub const PACKAGES_MEMORY: u64 = 2 << 30;
+/// How long after a build that failed the next one is tried; doubled each time.
+pub const PACKAGES_RETRY: Duration = Duration::from_secs(15);
+/// The longest such time.
+pub const PACKAGES_RETRY_MOST: Duration = Duration::from_secs(15 * 60);
+/// Characters of what a manager said that are told.
+pub const PACKAGES_TAIL_CHARS: usize = 700;
+/// Environments that are read at a time.
+pub const ENVIRONMENTS_AT_ONCE: usize = 100;

@@ -160,6 +160,7 @@ impl SessionRouter {
             rest: config.rest,
             policy: config.policy,
             starts: Turns::new(limits::SANDBOX_STARTS),
+            packages: crate::packages::Builds::default(),
             archives: Turns::new(limits::ARCHIVES),
             stopping: CancellationToken::new(),
         });

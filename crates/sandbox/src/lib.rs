@@ -30,6 +30,7 @@ pub use server::layers::Layer;
 pub use server::sandboxes::Sandboxes;
 pub use spawner::spawner_main;
 pub use spec::{
-    BuildAs, DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes,
+    BuildAs, DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand,
+    UidBlock, Wishes,
 };
 pub use tools::{BuiltinTool, builtin_tools};

@@ -10,6 +10,7 @@ use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
 use crate::egress::Egress;
 use crate::network::Networks;
+use crate::packages::Builds;
 use crate::parking::Rest;
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
@@ -34,6 +35,8 @@ pub(crate) struct Deps {
     pub(crate) policy: SandboxPolicy,
     /// Who may start a sandbox now.
     pub(crate) starts: Turns,
+    /// Packages that are being installed.
+    pub(crate) packages: Builds,
     /// Who may have an archive made now.
     pub(crate) archives: Turns,
     /// Workspaces whose budget refused somebody.

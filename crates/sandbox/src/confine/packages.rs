@@ -144,6 +144,13 @@ pub(super) fn own_etc() -> io::Result<()> {
 pub(super) fn copy_etc(is_image: bool, of_host: &[String]) -> io::Result<()> {
     let mut left = limits::BUILD_COPIES;
     let target = Path::new("etc");
+    let base = if is_image { Path::new(IMAGE).join("etc") } else { "/etc".into() };
+    for name in ["passwd", "group"].into_iter().filter(|_| !is_image || is_plain_directory(&base)) {
+        let is_plain = fs::symlink_metadata(base.join(name)).is_ok_and(|meta| meta.is_file() && meta.len() < limits::BUILD_COPIES);
+        let known = if is_plain { fs::read_to_string(base.join(name)).unwrap_or_default() } else { String::new() };
+        let own = fs::read_to_string(target.join(name))?;
+        fs::write(target.join(name), with_accounts(&own, &known))?;
+    }
     if is_image {
         let base = Path::new(IMAGE).join("etc");
         return if is_plain_directory(&base) { copy(&base, target, &mut left) } else { Ok(()) };
@@ -165,9 +172,22 @@ pub(super) fn copy_etc(is_image: bool, of_host: &[String]) -> io::Result<()> {
     Ok(())
 }
 
+/// Users or groups that the system's packages have, beside our own; people's are left out.
+fn with_accounts(own: &str, known: &str) -> String {
+    const FIRST_OF_PEOPLE: u32 = 1_000;
+    let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let taken: Vec<String> = own.lines().map(name).collect();
+    let is_account = |line: &&str| {
+        let id = line.split(':').nth(2).and_then(|id| id.parse().ok());
+        id.is_some_and(|id: u32| id < FIRST_OF_PEOPLE) && !taken.contains(&name(line))
+    };
+    own.lines().chain(known.lines().filter(is_account)).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Lines without addresses that name a user.
 fn without_passwords(text: &str) -> String {
-    let names_user = |line: &str| line.split("://").skip(1).any(|rest| rest.split(['/', ' ', '\t']).next().is_some_and(|host| host.contains('@')));
+    let names_user =
+        |line: &str| line.split("://").skip(1).any(|rest| rest.split(['/', ' ', '\t']).next().is_some_and(|host| host.contains('@')));
     text.lines().filter(|line| !names_user(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
@@ -234,6 +254,12 @@ mod tests {
     fn sources_with_passwords_are_left_out() {
         let text = "deb http://deb.debian.org/debian bookworm main\ndeb https://me:secret@example.com/x y z\nURIs: https://token@example.com/\n# a@b\n";
         assert_eq!(without_passwords(text), "deb http://deb.debian.org/debian bookworm main\n# a@b\n");
+    }
+
+    #[test]
+    fn accounts_of_packages_are_known_and_people_are_not() {
+        let known = "root:x:0:0:another:/:/bin/sh\nssl-cert:x:109:\nalice:x:1000:1000::/home/alice:/bin/sh\nbroken\n";
+        assert_eq!(with_accounts("root:x:0:\nagent:x:1000:\n", known), "root:x:0:\nagent:x:1000:\nssl-cert:x:109:\n");
     }
 
     #[test]

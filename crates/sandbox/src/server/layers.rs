@@ -93,7 +93,9 @@ impl Sandboxes {
         let place = self.layers().join(key);
         let layer: Layer = match fs::read(place.join(layout::LAYER_RECORD)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.and_then(|text| Ok(serde_json::from_slice(&text)?)).map_err(failed("reading what is known of a layer of packages"))?,
+            text => {
+                text.and_then(|text| Ok(serde_json::from_slice(&text)?)).map_err(failed("reading what is known of a layer of packages"))?
+            }
         };
         let known = self.known_layers().lock().await.entry(key.to_owned()).or_default().clone();
         let expected = layer.digest.clone();

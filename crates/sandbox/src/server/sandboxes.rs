@@ -122,7 +122,9 @@ impl Sandboxes {
         let request = Request::Create { sandbox_id: id.clone(), incarnation: incarnation.clone(), spec: spec.clone() };
         match self.spawner.ask(&request).await? {
             // A spawner of an older release knows no packages and leaves them out.
-            Answer::Created { layers, .. } if (spec.packages.is_some() || spec.build.is_some()) && !layers.iter().any(|layer| layer == PACKAGES) => {
+            Answer::Created { layers, .. }
+                if (spec.packages.is_some() || spec.build.is_some()) && !layers.iter().any(|layer| layer == PACKAGES) =>
+            {
                 self.stop(id).await?;
                 Err(SandboxError::Isolation {
                     layer: PACKAGES.into(),
@@ -161,7 +163,11 @@ impl Sandboxes {
             ));
         }
         if spec.packages.is_some() || spec.build.is_some() {
-            return Err(refused(PACKAGES, "containers cannot have packages", "use an image that has them, or sandboxes without a container engine"));
+            return Err(refused(
+                PACKAGES,
+                "containers cannot have packages",
+                "use an image that has them, or sandboxes without a container engine",
+            ));
         }
         self.stop(id).await?;
         let first_id = match self.spawner.ask(&Request::Prepare { sandbox_id: id.clone() }).await? {

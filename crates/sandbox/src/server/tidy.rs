@@ -14,8 +14,24 @@ use crate::{erase, layout, limits};
 const OF_MANAGERS: [&str; 4] = ["var/lib/dpkg", "var/lib/apt", "var/cache", "var/log"];
 /// Of `/etc`: users, trust, what every program would load, and where packages come from.
 const NOT_OF_ETC: [&str; 18] = [
-    ".pwd.lock", "apt", "group-", "gshadow", "gshadow-", "hostname", "hosts", "ld.so.preload", "mtab", "passwd-", "resolv.conf", "shadow",
-    "shadow-", "ssl", "subgid", "subgid-", "subuid", "subuid-",
+    ".pwd.lock",
+    "apt",
+    "group-",
+    "gshadow",
+    "gshadow-",
+    "hostname",
+    "hosts",
+    "ld.so.preload",
+    "mtab",
+    "passwd-",
+    "resolv.conf",
+    "shadow",
+    "shadow-",
+    "ssl",
+    "subgid",
+    "subgid-",
+    "subuid",
+    "subuid-",
 ];
 const ETC: &str = "etc";
 
@@ -163,7 +179,9 @@ mod tests {
             symlink("/usr/bin/x", root.join("etc/alternatives/x")).unwrap();
         }
         fs::write(image.join("etc/other"), "x").unwrap();
-        for (name, text) in [("other", "y"), ("passwd", "root::0:0::/:\n"), ("ld.so.preload", "/x.so"), ("ostler-trust.pem", ""), ("shadow", "")] {
+        for (name, text) in
+            [("other", "y"), ("passwd", "root::0:0::/:\n"), ("ld.so.preload", "/x.so"), ("ostler-trust.pem", ""), ("shadow", "")]
+        {
             fs::write(files.join("etc").join(name), text).unwrap();
         }
         build(&files, Some(&image)).unwrap();

@@ -165,7 +165,11 @@ fn required(spec: &SandboxSpec, groups: &Groups) -> Result<(), LayerError> {
         return Err(LayerError::new("ids", "the server is an ordinary user, whose sandboxes share its one id", OWN_IDS));
     }
     if spec.build == Some(BuildAs::Root) && !is_root {
-        return Err(LayerError::new(confine::PACKAGES, "the server is an ordinary user, who cannot install Debian packages: they need several ids", ROOT_BUILDS));
+        return Err(LayerError::new(
+            confine::PACKAGES,
+            "the server is an ordinary user, who cannot install Debian packages: they need several ids",
+            ROOT_BUILDS,
+        ));
     }
     let missing: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|wanted| !groups.controllers().contains(wanted)).collect();
     if spec.required.hard_limits && !missing.is_empty() {

@@ -139,7 +139,12 @@ fn private(launch: &Launch, slots: &mut Slots, name: &str) -> io::Result<(IdMapp
 fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> Result<Option<disk::Staged>, LayerError> {
     let is_plain = path.join(SHARED[0].name).exists();
     // What a build writes is moved out of its directory, so it is watched instead.
-    if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || spec.build.is_some() || spec.lacks("disk limit") || (is_plain && !disk::exists(path)) {
+    if ids != IdMapping::OwnRange
+        || spec.disk_bytes == 0
+        || spec.build.is_some()
+        || spec.lacks("disk limit")
+        || (is_plain && !disk::exists(path))
+    {
         return Ok(None);
     }
     match disk::open(&launch.dir, path, &launch.dir.join(layout::STAGE), spec) {

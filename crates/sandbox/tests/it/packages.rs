@@ -54,9 +54,30 @@ async fn what_a_build_wrote_is_below_sessions_and_cannot_be_written_there() {
         assert!(layer.entries < 60 && layer.bytes > 0, "what is of the system is not in it: {layer:?}");
         assert_eq!(home.sandboxes.verified_layer(KEY).await.unwrap(), Some(layer));
         let (id, connection) = start(&home.sandboxes, &on(KEY)).await.unwrap();
-        assert_eq!(sh(&connection, "hello; cat /opt/thing/a /var/lib/thing/b; ls -d /usr/share/made/empty; test -e /usr/share/doc/bash || echo gone").await, "hello\na\nb\n/usr/share/made/empty\ngone");
-        assert_eq!(sh(&connection, "python3 -c 'print(1)'; ls -A / | tr '\\n' ' '; test -d /var/tmp && echo tmp").await.lines().last(), Some("tmp"));
-        for command in ["touch /usr/local/bin/x", "touch /opt/x", "touch /var/lib/x", "rm /usr/local/bin/hello", "echo x >> /usr/local/bin/hello", "ls /run/ostler-build", "test -p /usr/share/made/pipe", "test -u /usr/local/bin/rooted", "cat /usr/local/bin/away", "ls /.layer"] {
+        assert_eq!(
+            sh(
+                &connection,
+                "hello; cat /opt/thing/a /var/lib/thing/b; ls -d /usr/share/made/empty; test -e /usr/share/doc/bash || echo gone"
+            )
+            .await,
+            "hello\na\nb\n/usr/share/made/empty\ngone"
+        );
+        assert_eq!(
+            sh(&connection, "python3 -c 'print(1)'; test -d /var/tmp && echo tmp; ls -A / | grep -c '^[.]'; true").await,
+            "1\ntmp\n0"
+        );
+        for command in [
+            "touch /usr/local/bin/x",
+            "touch /opt/x",
+            "touch /var/lib/x",
+            "rm /usr/local/bin/hello",
+            "echo x >> /usr/local/bin/hello",
+            "ls /run/ostler-build",
+            "test -p /usr/share/made/pipe",
+            "test -u /usr/local/bin/rooted",
+            "cat /usr/local/bin/away",
+            "ls /.layer",
+        ] {
             let outcome = connection.run(&bash(command)).await.unwrap();
             assert!(outcome.is_error, "{command}: {}", text(&outcome));
         }
@@ -157,7 +178,8 @@ async fn debian_packages_are_installed_with_their_scripts() {
     fs::create_dir_all(root.join("DEBIAN")).unwrap();
     fs::create_dir_all(root.join("usr/bin")).unwrap();
     fs::create_dir_all(root.join("etc/told")).unwrap();
-    fs::write(root.join("DEBIAN/control"), "Package: told\nVersion: 1.0\nArchitecture: all\nMaintainer: t <t@test>\nDescription: t\n").unwrap();
+    fs::write(root.join("DEBIAN/control"), "Package: told\nVersion: 1.0\nArchitecture: all\nMaintainer: t <t@test>\nDescription: t\n")
+        .unwrap();
     fs::write(root.join("DEBIAN/conffiles"), "/etc/told/conf\n").unwrap();
     fs::write(root.join("DEBIAN/postinst"), "#!/bin/sh\nset -e\nid -u > /usr/share/told-by\nchown 12:34 /usr/share/told-by\nupdate-alternatives --install /usr/bin/telling telling /usr/bin/told 10\n").unwrap();
     fs::set_permissions(root.join("DEBIAN/postinst"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -70,7 +70,7 @@ fn id(prefix: &str, what: &str) -> Value {
 }
 
 /// Schemas whose `type` always says the same.
-const CONSTANTS: [(&str, &str); 19] = [
+const CONSTANTS: [(&str, &str); 20] = [
     ("Agent", "agent"),
     ("ApiKey", "api_key"),
     ("Budget", "workspace_budget"),
@@ -81,6 +81,7 @@ const CONSTANTS: [(&str, &str); 19] = [
     ("DeletedSession", "session_deleted"),
     ("DeletedVault", "vault_deleted"),
     ("Environment", "environment"),
+    ("EnvironmentPackages", "environment_packages"),
     ("ErrorEnvelope", "error"),
     ("McpServer", "url"),
     ("KilledSandbox", "sandbox_killed"),
@@ -93,7 +94,7 @@ const CONSTANTS: [(&str, &str); 19] = [
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 24] = [
+const ALWAYS_THERE: [(&str, &[&str]); 25] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
@@ -102,6 +103,7 @@ const ALWAYS_THERE: [(&str, &[&str]); 24] = [
     ("CredentialValidation", &["mcp_probe", "refresh"]),
     ("Environment", &["archived_at"]),
     ("EnvironmentBody", &["description"]),
+    ("EnvironmentPackages", &["built_at", "digest", "error", "retry_seconds", "size_bytes", "step"]),
     ("Event", &["processed_at"]),
     ("ListPage_Agent", &["next_page"]),
     ("ListPage_ApiKey", &["next_page"]),
