@@ -240,8 +240,8 @@ def test_a_server_that_is_killed_while_it_builds_leaves_nothing_half_made(made, 
     assert len(builds()) == 1
     running.kill()
     running.start()
-    assert builds() == [] and layers(running) == []
     assert stand(running, environment)["state"] == "absent"
+    assert builds() == [] and layers(running) == []
     gate.set()
     assert made.session(environment).run("slow-word").strip() == "word"
     assert stand(running, environment)["state"] == "ready"

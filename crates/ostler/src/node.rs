@@ -107,6 +107,7 @@ impl Node {
         tokio::spawn(router.clone().watch_budgets());
         tokio::spawn(router.clone().watch_sandboxes());
         tokio::spawn(router.clone().watch_networks());
+        tokio::spawn(router.clone().check_packages());
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {

@@ -68,6 +68,8 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
 /// Builds of packages at once.
 pub const PACKAGE_BUILDS: usize = 2;
+/// Layers of packages that the environments of one workspace may ask for.
+pub const PACKAGE_LAYERS: usize = 32;
 /// How long one may take.
 pub const PACKAGES_BUILD: Duration = Duration::from_secs(30 * 60);
 /// How long a session waits for the packages of its environment.

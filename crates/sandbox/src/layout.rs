@@ -56,6 +56,8 @@ pub(crate) const TRUST_INSIDE: &str = "etc/ostler-trust.pem";
 pub(crate) const TEMPLATE: &str = "empty-";
 /// Before the names of sandboxes that have no session yet.
 pub(crate) const SPARE: &str = "spare-";
+/// Before the names of sandboxes in which layers are built. They are nobody's session.
+pub(crate) const BUILDS: &str = "sesn_build-";
 /// In the results: the life that they are of.
 pub(crate) const LIFE: &str = ".life";
 /// The full output of calls; read-only inside.

@@ -203,3 +203,5 @@ pub(crate) const BUILD_SETUP_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const BUILD_COPIES: u64 = 256 << 20;
 /// Bytes of one file of `/etc` that is compared with the system's.
 pub(crate) const LAYER_ETC_FILE: u64 = 64 << 20;
+/// Bytes of the files of a layer of packages.
+pub(crate) const LAYER_BYTES: u64 = 8 << 30;

@@ -12,7 +12,7 @@ use ostler_sandbox::{BuildAs, CallRequest, SandboxSpec};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{Wanted, layers};
+use super::{Wanted, layers, needed};
 use crate::limits;
 use crate::policy;
 use crate::sandbox::SandboxLink;
@@ -32,7 +32,15 @@ pub(super) async fn build(deps: &Arc<Deps>, wanted: &Wanted) -> Result<(), Strin
         return Ok(());
     }
     let (environment, key) = (&wanted.environment, &wanted.key);
-    tracing::info!(%environment, key, "packages are being installed");
+    let asked_for = needed::asked_for(deps, Some(&wanted.workspace)).await?;
+    if asked_for.len() > limits::PACKAGE_LAYERS {
+        return Err(format!(
+            "the environments of this workspace ask for {} different lists of packages, and may ask for {}; archive some, or give them the same list",
+            asked_for.len(),
+            limits::PACKAGE_LAYERS
+        ));
+    }
+    tracing::info!(%environment, key, "a layer of packages is being built");
     let mut spec = spec(deps, wanted);
     if deps.store.has_several_workspaces().await.map_err(|error| format!("its environment cannot be read: {error}"))? {
         policy::for_several_workspaces(&mut spec);
@@ -113,6 +121,7 @@ async fn installed(deps: &Arc<Deps>, wanted: &Wanted, id: &SessionId, link: &Arc
     }
     for (manager, names) in packages.managers() {
         deps.packages.step(&wanted.key, manager.name());
+        tracing::info!(environment = %wanted.environment, manager = manager.name(), packages = names.len(), "packages are being installed");
         let outcome = run(deps, link, &format!("cd \"$HOME\" && (\n{}\n) 2>&1", packages::install_command(manager, names))).await?;
         if outcome.is_error {
             let said = tail(&text(&outcome));

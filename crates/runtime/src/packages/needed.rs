@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ostler_core::ids::EnvironmentId;
+use ostler_core::ids::{EnvironmentId, WorkspaceId};
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_store::{Cursor, DocumentFilter, PageRequest};
 
@@ -29,6 +29,16 @@ impl SessionRouter {
         });
     }
 
+    /// Compares all layers with what was built, so that no session has to wait for that. What differs is said when it is needed.
+    pub async fn check_packages(self) {
+        let Ok(layers) = layers(self.deps()) else { return };
+        for key in layers.list().await.map(|(all, _)| all).unwrap_or_default() {
+            if let Err(why) = layers.verified(&key).await {
+                tracing::error!(key, why, "a layer of packages is refused");
+            }
+        }
+    }
+
     /// An environment is archived or gone: what only it asked for is removed in the background.
     pub fn drop_packages(&self) {
         let deps = Arc::clone(self.deps());
@@ -51,7 +61,7 @@ async fn swept(deps: &Deps) -> Result<(), String> {
     if all.is_empty() {
         return Ok(());
     }
-    let asked_for = asked_for(deps).await?;
+    let asked_for = asked_for(deps, None).await?;
     for key in all {
         let is_built = matches!(deps.packages.lock().get(&key), Some(Known::Building { .. }));
         if !is_built && !in_use.contains(&key) && !asked_for.contains(&key) {
@@ -62,18 +72,18 @@ async fn swept(deps: &Deps) -> Result<(), String> {
     Ok(())
 }
 
-async fn asked_for(deps: &Deps) -> Result<HashSet<String>, String> {
+/// The keys of the layers that environments ask for, of one workspace or of all.
+pub(super) async fn asked_for(deps: &Deps, of: Option<&WorkspaceId>) -> Result<HashSet<String>, String> {
     let scope = Scope::System(SystemReason::Recovery);
     let mut keys = HashSet::new();
     let mut request = PageRequest::first(limits::ENVIRONMENTS_AT_ONCE);
     loop {
         let page =
             deps.store.documents(&scope, "environment", &DocumentFilter::default(), &request).await.map_err(|error| error.to_string())?;
-        for document in &page.rows {
-            match wanted(deps, document).await {
-                Ok(Some(Wanted { key, .. })) => drop(keys.insert(key)),
-                // Its image is gone, say; nothing can be started in it.
-                Ok(None) | Err(_) => {}
+        for document in page.rows.iter().filter(|document| of.is_none_or(|workspace| document.workspace == *workspace)) {
+            // Where its image is gone, nothing can be started in it.
+            if let Ok(Some(Wanted { key, .. })) = wanted(deps, document).await {
+                keys.insert(key);
             }
         }
         match page.rows.last() {

@@ -121,7 +121,10 @@ async fn create(deps: &Arc<Deps>, whose: &Whose) -> Result<Life, String> {
     let _place = place.map_err(|_| busy())?;
     room(deps, &spec).await?;
     // What is removed just now is found to be missing, and not removed from below it.
-    let _held = deps.packages.hold().await;
+    let _held = match &spec.packages {
+        Some(_) => Some(deps.packages.hold().await),
+        None => None,
+    };
     let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
     let link = started.map_err(|_| late())??;

@@ -15,7 +15,7 @@ use super::images;
 use super::sandboxes::Sandboxes;
 use super::tidy;
 use crate::error::SandboxError;
-use crate::{erase, layout, sys};
+use crate::{erase, layout, limits, sys};
 
 /// What is known of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,6 @@ pub struct Layer {
     pub built_at: Timestamp,
 }
 
-/// Before the names of sandboxes in which layers are built. They are nobody's session.
-const BUILD: &str = "sesn_build-";
 /// After the name of a layer that is being put together.
 const NEXT: &str = ".next";
 
@@ -54,12 +52,12 @@ impl Sandboxes {
         let bytes = sys::random::<12>().map_err(failed("naming a build"))?;
         let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let unnamed = |_| SandboxError::Packages("a build has no name".into());
-        Ok((format!("{BUILD}{name}").parse().map_err(unnamed)?, format!("inc_{name}").parse().map_err(unnamed)?))
+        Ok((format!("{}{name}", layout::BUILDS).parse().map_err(unnamed)?, format!("inc_{name}").parse().map_err(unnamed)?))
     }
 
     /// Whether this is the sandbox of a build.
     pub(super) fn is_build(name: &str) -> bool {
-        name.starts_with(BUILD)
+        name.starts_with(layout::BUILDS)
     }
 
     /// What tells one system from another: an image by its digest, the host by its release and its list of packages.
@@ -130,6 +128,9 @@ impl Sandboxes {
             tidy::build(&files, image.as_deref())?;
             images::own_by_root(&files)?;
             let (digest, entries, bytes) = images::digest(&files)?;
+            if bytes > limits::LAYER_BYTES {
+                return Err(io::Error::other(format!("the packages have more than {} GiB of files", limits::LAYER_BYTES >> 30)));
+            }
             let layer = Layer { key, digest, entries, bytes, built_at };
             let next = PathBuf::from(format!("{}{NEXT}", place.display()));
             erase::directory(&next)?;

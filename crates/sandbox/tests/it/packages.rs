@@ -117,7 +117,7 @@ async fn what_is_left_of_a_build_whose_server_died_is_removed_and_never_used() {
     fs::create_dir_all(half.join("files/usr")).unwrap();
     let next = home.server(2).await;
     assert!(next.kept().await.unwrap().is_empty(), "it is nobody's session");
-    assert_eq!(next.tried().await.unwrap(), [id.clone()]);
+    assert_eq!(next.tried().await.unwrap(), std::slice::from_ref(&id));
     next.abandon_builds().await.unwrap();
     assert!(next.list().await.unwrap().is_empty() && !half.exists() && !home.path().join(id.as_str()).exists());
     assert!(next.list_layers().unwrap().is_empty());
