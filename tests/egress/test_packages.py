@@ -300,7 +300,10 @@ def debian(running, tmp_path_factory):
             entry = tarfile.TarInfo(link)
             entry.type, entry.linkname = tarfile.SYMTYPE, "usr/" + link
             image.addfile(entry)
-        for path, text in {"etc/apt/sources.list": "deb [trusted=yes] http://deb.debian.org/debian ./\n", "etc/os-release": "ID=debian\n"}.items():
+        status = "Package: told-data\nStatus: install ok installed\nVersion: 0.9\nArchitecture: all\nMaintainer: t <t@test>\nDescription: t\n\n"
+        added = {"etc/apt/sources.list": "deb [trusted=yes] http://deb.debian.org/debian ./\n", "etc/os-release": "ID=debian\n", "var/lib/dpkg/status": status,
+                 "usr/share/told-version": "old\n", "var/lib/dpkg/info/told-data.list": "/.\n/usr\n/usr/share\n/usr/share/told-version\n"}
+        for path, text in added.items():
             entry = tarfile.TarInfo(path)
             entry.size = len(text)
             image.addfile(entry, io.BytesIO(text.encode()))
@@ -322,6 +325,10 @@ def test_debian_packages_are_installed_over_an_image(made, running, registries, 
         (root / "usr/bin").mkdir(parents=True)
         (root / "etc" / name).mkdir(parents=True)
         (root / "DEBIAN/control").write_text("Package: %s\nVersion: 1.0\nArchitecture: all\nMaintainer: t <t@test>\n%sDescription: t\n" % (name, depends))
+        if name == "told-data":
+            # In the image there is an older one.
+            (root / "usr/share/told-version").parent.mkdir(parents=True, exist_ok=True)
+            (root / "usr/share/told-version").write_text("new\n")
         script = root / "DEBIAN/postinst"
         script.write_text("#!/bin/sh\nset -e\nid -u > /usr/share/%s-by\nchown 7:12 /usr/share/%s-by\n" % (name, name))
         script.chmod(0o755)
@@ -332,8 +339,8 @@ def test_debian_packages_are_installed_over_an_image(made, running, registries, 
     index = subprocess.run(["dpkg-scanpackages", "."], cwd=files, check=True, capture_output=True, text=True).stdout
     (files / "Packages").write_text(index)
     (files / "Release").write_text("Suite: local\n")
-    environment = made(sandbox={"image": debian}, apt=["told=1.0"])
+    environment = made(sandbox={"image": debian}, apt=["told=1.0", "told-data=1.0"])
     found = settled(running, environment)
     assert found["state"] == "ready", found
-    printed = made.session(environment).run("told; told-data; cat /usr/share/told-by; test -e /usr/sbin/policy-rc.d || echo clean")
-    assert printed.split("\n")[:4] == ["I am told", "I am told-data", "0", "clean"], printed
+    printed = made.session(environment).run("told; told-data; cat /usr/share/told-by; test -e /usr/sbin/policy-rc.d || echo clean; cat /usr/share/told-version")
+    assert printed.split("\n")[:5] == ["I am told", "I am told-data", "0", "clean", "new"], printed

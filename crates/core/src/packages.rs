@@ -75,7 +75,7 @@ pub fn install_command(manager: Manager, packages: &[String]) -> String {
     let quoted: Vec<String> = packages.iter().map(|package| format!("'{package}'")).collect();
     let all = quoted.join(" ");
     match manager {
-        Manager::Apt => format!("{APT_BEFORE}\napt install --no-install-recommends -- {all}"),
+        Manager::Apt => format!("{APT_BEFORE}\nown {all}\napt install --no-install-recommends -- {all}"),
         Manager::Cargo => {
             format!(
                 "export CARGO_HOME=\"$HOME/.cargo\" CARGO_TARGET_DIR=\"$HOME/target\"\ncargo install --locked --root /usr/local -- {all}"
@@ -102,9 +102,20 @@ pub fn install_command(manager: Manager, packages: &[String]) -> String {
 }
 
 /// Sandboxes are their own confinement; nothing is started while packages are set up, and what a package asks is answered by its default.
+/// Files of the system belong to nobody there, and Debian's tools link those that they replace, which only an owner may: packages that are
+/// there in another version are made the build's own first.
 const APT_BEFORE: &str = "export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
 apt() { apt-get -q -y -o APT::Sandbox::User=root -o Acquire::https::CAInfo=\"$SSL_CERT_FILE\" -o Acquire::Retries=2 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \"$@\"; }
 printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d && trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+own() {
+  apt -s install --no-install-recommends -- \"$@\" | sed -n 's/^Inst \\([^ ]*\\) \\[.*/\\1/p' | while read -r package; do
+    dpkg -L \"$package\" | while IFS= read -r file; do
+      if [ -f \"$file\" ] && [ ! -L \"$file\" ] && [ ! -O \"$file\" ]; then
+        cp --preserve=mode,timestamps -- \"$file\" \"$file.own\" && mv -f -- \"$file.own\" \"$file\"
+      fi
+    done
+  done
+}
 apt -o APT::Update::Error-Mode=any update || exit 1";
 
 #[cfg(test)]

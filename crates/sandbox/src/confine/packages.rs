@@ -159,7 +159,9 @@ pub(super) fn copy_etc(is_image: bool, of_host: &[String]) -> io::Result<()> {
         directory(&target.join(name).parent().unwrap_or(target).display().to_string())?;
         copy(&Path::new("/etc").join(name), &target.join(name), &mut left)?;
     }
-    directory("etc/apt")?;
+    for name in ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/sources.list.d"] {
+        directory(name)?;
+    }
     for name in OF_APT {
         copy(&Path::new("/etc/apt").join(name), &target.join("apt").join(name), &mut left)?;
     }
