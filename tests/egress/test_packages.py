@@ -247,6 +247,20 @@ def test_a_server_that_is_killed_while_it_builds_leaves_nothing_half_made(made, 
     assert stand(running, environment)["state"] == "ready"
 
 
+def test_who_needs_the_same_waits_for_one_build(made, running, registries):
+    gate = threading.Event()
+    node_package(registries["registry.npmjs.org"], "shared", gate=gate)
+    one, other = made(npm=["shared"]), made(npm=["shared"])
+    asked = lambda: [got for got in registries["registry.npmjs.org"].got if got["path"] == "/shared-1.0.0.tgz"]
+    wait_until("the package is asked for", asked, BUILD_SECONDS)
+    sessions = [made.session(one), made.session(other)]
+    before = [session.start("shared-word") for session in sessions]
+    assert [stand(running, environment)["state"] for environment in (one, other)] == ["building", "building"]
+    gate.set()
+    assert [session.result(at).strip() for session, at in zip(sessions, before)] == ["word", "word"]
+    assert len(asked()) == 1 and len(layers(running)) == 1
+
+
 def test_a_layer_that_was_changed_from_outside_is_refused(made, running, registries):
     wheel(registries["pypi.org"], "kept")
     environment = made(pip=["kept"])
