@@ -198,3 +198,23 @@ async fn debian_packages_are_installed_with_their_scripts() {
     assert_eq!(sh(&session, "told; telling; cat /usr/share/told-by; awk 'BEGIN { print 1 }'").await, "told\ntold\n0\n1");
     home.end().await;
 }
+
+#[test]
+fn an_ordinary_user_can_have_packages_but_not_debians() {
+    if nix::unistd::geteuid().is_root() {
+        return crate::user::as_nobody_else("packages::an_ordinary_user_can_have_packages_but_not_debians", false);
+    }
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let home = Home::new().await;
+        let (id, life) = home.sandboxes.build_names().unwrap();
+        let refused = home.sandboxes.create(&id, &life, &building(BuildAs::Root)).await.unwrap_err().to_string();
+        assert!(refused.contains("Debian packages") && refused.contains("run the server as root"), "{refused}");
+        build(&home, BuildAs::Agent, &["mkdir /usr/local/lib/made && echo x > /usr/local/lib/made/a"]).await;
+        let (_, session) = start(&home.sandboxes, &on(KEY)).await.unwrap();
+        assert_eq!(
+            sh(&session, "cat /usr/local/lib/made/a; touch /usr/local/lib/made/b 2>/dev/null || echo read-only").await,
+            "x\nread-only"
+        );
+        home.end().await;
+    });
+}
