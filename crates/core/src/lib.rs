@@ -11,6 +11,7 @@ pub mod events;
 pub mod ids;
 pub mod limits;
 pub mod model;
+pub mod packages;
 pub mod resources;
 pub mod scope;
 pub mod session;

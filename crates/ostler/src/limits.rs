@@ -56,3 +56,6 @@ pub(crate) const EGRESS_LOOK: Duration = Duration::from_secs(5);
 pub(crate) const EGRESS_SILENCES: u32 = 2;
 /// How long egress may take to end when it is no more needed.
 pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
+
+/// The pause between two looks whether packages are installed.
+pub(crate) const PACKAGES_LOOK: Duration = Duration::from_millis(500);

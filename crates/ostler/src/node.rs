@@ -84,6 +84,7 @@ impl Node {
         let models = Arc::new(models(settings, &egress.calls)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
+        sandboxes.abandon_builds().await.context("removing what is left of builds of packages")?;
         sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
         let mut policy = settings.sandbox.policy.clone();
         policy.usual.doors = true;
@@ -111,6 +112,7 @@ impl Node {
         tokio::spawn(router.clone().watch_budgets());
         tokio::spawn(router.clone().watch_sandboxes());
         tokio::spawn(router.clone().watch_networks());
+        tokio::spawn(router.clone().check_packages());
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -155,6 +157,9 @@ impl Node {
             Ok(result) => result,
             Err(error) => Err(anyhow::Error::new(error).context("the HTTP server died")),
         };
+        if let Err(error) = self.sandboxes.abandon_builds().await {
+            tracing::warn!(%error, "builds of packages do not end; the next start removes what is left of them");
+        }
         drop(self.egress);
         end_idle_spawner(&self.sandboxes).await;
         // Last, because it says that the end was orderly. It can be gone already; nobody is misled then.

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod limits;
 pub mod mcp;
 pub mod network;
+pub mod packages;
 pub mod parking;
 pub mod policy;
 pub mod recovery;

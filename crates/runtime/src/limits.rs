@@ -102,3 +102,25 @@ pub const WEB_SITES: usize = 8;
 pub const BYTES_PER_TOKEN: u64 = 4;
 /// For how long an answer that counts once waits for its request.
 pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);
+/// Builds of packages at once.
+pub const PACKAGE_BUILDS: usize = 2;
+/// Layers of packages that the environments of one workspace may ask for.
+pub const PACKAGE_LAYERS: usize = 32;
+/// How long one may take.
+pub const PACKAGES_BUILD: Duration = Duration::from_secs(30 * 60);
+/// How long a session waits for the packages of its environment.
+pub const PACKAGES_WAIT: Duration = Duration::from_secs(45 * 60);
+/// Bytes that a build may have on disk, and files.
+pub const PACKAGES_DISK: u64 = 8 << 30;
+/// Files of the same; the directories of the system count.
+pub const PACKAGES_FILES: u64 = 1_000_000;
+/// Bytes of memory that a build has at least.
+pub const PACKAGES_MEMORY: u64 = 2 << 30;
+/// How long after a build that failed the next one is tried; doubled each time.
+pub const PACKAGES_RETRY: Duration = Duration::from_secs(15);
+/// The longest such time.
+pub const PACKAGES_RETRY_MOST: Duration = Duration::from_secs(15 * 60);
+/// Characters of what a manager said that are told.
+pub const PACKAGES_TAIL_CHARS: usize = 700;
+/// Environments that are read at a time.
+pub const ENVIRONMENTS_AT_ONCE: usize = 100;

@@ -167,6 +167,7 @@ impl SessionRouter {
             rest: config.rest,
             policy: config.policy,
             starts: Turns::new(limits::SANDBOX_STARTS),
+            packages: crate::packages::Builds::default(),
             archives: Turns::new(limits::ARCHIVES),
             web: Web::new(config.search),
             stopping: CancellationToken::new(),

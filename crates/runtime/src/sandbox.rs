@@ -11,6 +11,8 @@ use ostler_core::ids::{EventId, IncarnationId, SessionId};
 pub use ostler_sandbox::SandboxSpec;
 use ostler_sandbox::{AttachError, CallError, CallRequest, Connection, Sandboxes, Wishes};
 
+use crate::packages::PackageLayers;
+
 /// Why a surviving sandbox could not be reached.
 #[derive(Debug)]
 pub enum AttachFailure {
@@ -44,6 +46,10 @@ pub trait SandboxBackend: Send + Sync + std::fmt::Debug {
     async fn restore(&self, session: &SessionId, spec: &SandboxSpec, archive: File) -> Result<(), String>;
     /// Ends it and deletes its files.
     async fn remove(&self, session: &SessionId) -> Result<(), String>;
+    /// Where layers of packages lie, if its sandboxes can lie on some.
+    fn layers(&self) -> Option<Arc<dyn PackageLayers>> {
+        None
+    }
 }
 
 /// One life of a sandbox.
@@ -179,6 +185,10 @@ impl SandboxBackend for LocalSandboxes {
 
     async fn remove(&self, session: &SessionId) -> Result<(), String> {
         self.sandboxes.remove(session).await.map_err(|error| error.to_string())
+    }
+
+    fn layers(&self) -> Option<Arc<dyn PackageLayers>> {
+        Some(Arc::new(self.sandboxes.clone()))
     }
 }
 

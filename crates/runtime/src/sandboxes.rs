@@ -11,6 +11,7 @@ use ostler_store::StoreError;
 
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::packages;
 use crate::policy;
 use crate::router::SessionRouter;
 use crate::sandbox::Living;
@@ -90,6 +91,7 @@ impl SessionRouter {
                 Err(why) => tracing::error!(session = %id, %why, "a sandbox that no session needs cannot be ended"),
             }
         }
+        packages::needed::sweep(deps).await;
         done.needed = needed.len();
         let mut spare = deps.policy.spec(None);
         if deps.store.has_several_workspaces().await? {

@@ -48,6 +48,9 @@ pub enum SandboxError {
     /// An image cannot be had.
     #[error("images: {0}")]
     Image(String),
+    /// A layer of packages cannot be had.
+    #[error("packages: {0}")]
+    Packages(String),
     /// The files of a sandbox could not be deleted.
     #[error("deleting the files of a sandbox: {0}")]
     Delete(io::Error),

@@ -32,6 +32,22 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const IMAGE_FILES: &str = "rootfs";
 /// What is known of an image, in its directory.
 pub(crate) const IMAGE_RECORD: &str = "image.json";
+/// Where layers of packages are.
+pub(crate) const LAYERS: &str = "layers";
+/// The files of a layer, in its directory.
+pub(crate) const LAYER_FILES: &str = "files";
+/// What is known of a layer, in its directory.
+pub(crate) const LAYER_RECORD: &str = "layer.json";
+/// The key of the layer that a sandbox was last started on, in its directory.
+pub(crate) const LAYER_IN_USE: &str = "layer";
+/// What a build writes, in its directory.
+pub(crate) const BUILD: &str = "build";
+/// The part of it that becomes a layer.
+pub(crate) const BUILD_FILES: &str = "files";
+/// The same inside, relative to the root; for who counts it.
+pub(crate) const BUILD_INSIDE: &str = "run/ostler-build";
+/// Directories of a system that a layer may lie over.
+pub(crate) const LAYERED: [&str; 9] = ["usr", "opt", "var", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// The certificates that sandboxes with doors trust.
 pub(crate) const TRUST: &str = "trust.pem";
 /// The same inside, relative to the root.
@@ -40,6 +56,8 @@ pub(crate) const TRUST_INSIDE: &str = "etc/ostler-trust.pem";
 pub(crate) const TEMPLATE: &str = "empty-";
 /// Before the names of sandboxes that have no session yet.
 pub(crate) const SPARE: &str = "spare-";
+/// Before the names of sandboxes in which layers are built. They are nobody's session.
+pub(crate) const BUILDS: &str = "sesn_build-";
 /// In the results: the life that they are of.
 pub(crate) const LIFE: &str = ".life";
 /// The full output of calls; read-only inside.
@@ -71,7 +89,7 @@ pub(crate) const SHARED: [Shared; 6] = [
 /// Where calls start, inside.
 pub(crate) const WORKSPACE: &str = "/workspace";
 /// What the disk's limit counts, inside.
-pub(crate) const COUNTED: [&str; 4] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler"];
+pub(crate) const COUNTED: [&str; 5] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler", "/run/ostler-build"];
 /// Where the full outputs are, inside.
 pub(crate) const CALLS_INSIDE: &str = "/mnt/session/calls";
 /// The saved shell state, inside.

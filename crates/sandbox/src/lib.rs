@@ -26,10 +26,12 @@ mod transfer;
 pub use error::{AttachError, CallError, SandboxError};
 pub use server::connection::{CallRequest, Connection};
 pub use server::images::Image;
+pub use server::layers::Layer;
 pub use server::sandboxes::Sandboxes;
 pub use spawner::spawner_main;
 pub use spec::{
-    DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes,
+    BuildAs, DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand,
+    UidBlock, Wishes,
 };
 pub use sys::inherited;
 pub use tools::{BuiltinTool, PAGE, builtin_tools};

@@ -211,3 +211,12 @@ pub(crate) const DISK_LOOK_MOST: Duration = Duration::from_secs(5);
 pub(crate) const DOORS_CHUNK: usize = 4_096;
 /// Descriptors that come beside an answer.
 pub(crate) const DOORS_MOST: usize = 8;
+
+/// How long the setup of a build may take, which makes all directories of the system anew.
+pub(crate) const BUILD_SETUP_DEADLINE: Duration = Duration::from_secs(20);
+/// Bytes of files of the system that a build gets copies of.
+pub(crate) const BUILD_COPIES: u64 = 256 << 20;
+/// Bytes of one file of `/etc` that is compared with the system's.
+pub(crate) const LAYER_ETC_FILE: u64 = 64 << 20;
+/// Bytes of the files of a layer of packages.
+pub(crate) const LAYER_BYTES: u64 = 8 << 30;

@@ -101,6 +101,12 @@ pub struct SandboxSpec {
     pub max_life_ms: u64,
     /// The name of the image that is its system; none: the host's own.
     pub image: Option<String>,
+    /// The key of the layer of packages over its system; none: the system as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packages: Option<String>,
+    /// Whether its system can be written, so that a layer of packages is made, and by whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildAs>,
     /// Whether it has doors: listeners in its network that lead to whoever takes them. Without, it is offline.
     pub doors: bool,
     /// What must hold; a sandbox that cannot have it is not started.
@@ -129,6 +135,8 @@ impl Default for SandboxSpec {
             max_command_ms: crate::limits::BASH_TIMEOUT_MAX_MS,
             max_life_ms: 0,
             image: None,
+            packages: None,
+            build: None,
             doors: false,
             required: Required::default(),
             #[cfg(feature = "weaken")]
@@ -162,6 +170,16 @@ impl SandboxSpec {
     pub(crate) fn scratch_bytes(&self) -> (u64, u64) {
         (self.tmp_bytes.min(self.max_memory_bytes / 4), self.shm_bytes.min(self.max_memory_bytes / 8))
     }
+}
+
+/// As whom packages are installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildAs {
+    /// The user that everything runs as.
+    Agent,
+    /// The root of the sandbox's ids, who is nobody outside of it. Some managers need that.
+    Root,
 }
 
 /// What a server wants of its spawner while it is there.

@@ -221,7 +221,12 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
 
 /// Empties the bounding and the ambient set, so that no program can get a capability back.
 pub(crate) fn drop_capability_sets() -> io::Result<()> {
-    for capability in 0..64_u64 {
+    drop_capability_sets_but(&[])
+}
+
+fn drop_capability_sets_but(kept: &[u32]) -> io::Result<()> {
+    let kept = |capability: &u64| kept.iter().any(|kept| u64::from(*kept) == *capability);
+    for capability in (0..64_u64).filter(|capability| !kept(capability)) {
         // SAFETY: passes numbers only.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
         if result < 0 {
@@ -234,6 +239,17 @@ pub(crate) fn drop_capability_sets() -> io::Result<()> {
     }
     // SAFETY: passes numbers only.
     checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })).map(drop)
+}
+
+/// Keeps these capabilities and no other, in every set; root's programs get no more than them.
+pub(crate) fn limit_capabilities(kept: &[u32]) -> io::Result<()> {
+    drop_capability_sets_but(kept)?;
+    let mask = kept.iter().fold(0_u32, |mask, number| mask | 1 << number);
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    // Effective, permitted and inheritable of the low numbers, then of the high ones.
+    let sets = [mask, mask, 0, 0, 0, 0];
+    // SAFETY: version 3 reads a header and two triples of u32, all of which outlive the call.
+    checked(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
 }
 
 /// Brings the loopback interface of this network namespace up.

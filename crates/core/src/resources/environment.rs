@@ -278,16 +278,20 @@ impl EnvironmentBody {
 
     /// What a user should know about sandboxes of this environment on this server.
     pub fn notices(&self) -> Vec<String> {
-        let Config::Cloud { packages, .. } = &self.config else {
-            return vec!["Self-hosted environments are stored but not served yet: no session can use them.".into()];
-        };
-        let mut notices = Vec::new();
-        if packages != &Packages::default() {
-            notices.push(
-                "Packages are stored but not installed yet; sandboxes offer what their system (the host's, or an image's) has.".into(),
-            );
+        match &self.config {
+            Config::Cloud { .. } => Vec::new(),
+            Config::SelfHosted {} => {
+                vec!["Self-hosted environments are stored but not served yet: no session can use them.".into()]
+            }
         }
-        notices
+    }
+
+    /// The packages of its sandboxes, if there are some.
+    pub fn packages(&self) -> Option<&Packages> {
+        match &self.config {
+            Config::Cloud { packages, .. } => Some(packages).filter(|packages| !packages.is_empty()),
+            Config::SelfHosted {} => None,
+        }
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -371,15 +375,7 @@ fn resolve_packages(params: PackagesParams, before: Packages) -> Result<Packages
         pip: params.pip.unwrap_or(before.pip),
         kind: PackagesKind::Packages,
     };
-    for list in [&packages.apt, &packages.cargo, &packages.gem, &packages.go, &packages.npm, &packages.pip] {
-        check_count("config: packages", list.len(), limits::PACKAGES_PER_MANAGER)?;
-        for package in list {
-            if package.trim().is_empty() || package.starts_with('-') || package.chars().any(char::is_control) {
-                return Err(Refusal::invalid(format!("config: packages: {package:?} is not a package")));
-            }
-            check_chars("config: packages", package, limits::PACKAGE_CHARS)?;
-        }
-    }
+    packages.check()?;
     Ok(packages)
 }
 

@@ -87,6 +87,20 @@ pub(crate) enum EnvironmentsCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Show whether the packages of an environment are installed.
+    #[command(after_help = "Example: ostler environments packages env_01 --wait")]
+    Packages {
+        #[command(flatten)]
+        environment: EnvironmentArg,
+        /// Have them installed now, also if that failed just before.
+        #[arg(long)]
+        build: bool,
+        /// Have them installed and wait until they are; status 1 if they cannot be.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Archive an environment for good: no new sessions in it.
     #[command(after_help = "Example: ostler environments archive env_01")]
     Archive {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Asker;
 use super::agents::{named, something};
 use super::output::{Column, field, pairs, time};
+use super::packages;
 use crate::cli::EnvironmentsCommand;
 use crate::client::{Kind, Listing, Paging, Request, Usage};
 
@@ -43,6 +44,9 @@ pub(super) async fn run(command: EnvironmentsCommand) -> anyhow::Result<u8> {
             something(&body)?;
             let answer = asker.client.post_text(Request::of(Kind::Environment, &environment.environment), &Value::Object(body)).await?;
             show(&asker, &answer)
+        }
+        EnvironmentsCommand::Packages { environment, build, wait, server } => {
+            packages::run(&Asker::new(&server)?, &environment.environment, packages::Wishes { build, wait }).await
         }
         EnvironmentsCommand::Archive { environment, server } => {
             Asker::new(&server)?.archive(Kind::Environment, &environment.environment).await

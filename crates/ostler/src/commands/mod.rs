@@ -11,6 +11,7 @@ pub(crate) mod input;
 mod models;
 pub(crate) mod money;
 mod output;
+mod packages;
 mod sandboxes;
 mod sessions;
 mod tail;

@@ -273,8 +273,10 @@ mod tests {
 
     #[test]
     fn environments_and_their_rules_say_which_servers_may_be_used() {
-        let config: Config = serde_json::from_value(json!({"type": "cloud", "packages": {}, "networking":
-            {"type": "limited", "allowed_hosts": ["a.com"], "allow_mcp_servers": false, "allow_package_managers": false}}))
+        let config: Config = serde_json::from_value(
+            json!({"type": "cloud", "packages": {"apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []}, "networking":
+            {"type": "limited", "allowed_hosts": ["a.com"], "allow_mcp_servers": false, "allow_package_managers": false}}),
+        )
         .unwrap();
         let rules = json!({"rules": [
             {"host": "b.com", "action": "allow"},

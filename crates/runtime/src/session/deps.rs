@@ -12,6 +12,7 @@ use crate::confirmations::Asking;
 use crate::egress::Egress;
 use crate::mcp::McpLinks;
 use crate::network::Networks;
+use crate::packages::Builds;
 use crate::parking::Rest;
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
@@ -40,6 +41,8 @@ pub(crate) struct Deps {
     pub(crate) policy: SandboxPolicy,
     /// Who may start a sandbox now.
     pub(crate) starts: Turns,
+    /// Packages that are being installed.
+    pub(crate) packages: Builds,
     /// Who may have an archive made now.
     pub(crate) archives: Turns,
     /// What the web tools share.

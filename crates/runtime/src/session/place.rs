@@ -15,6 +15,7 @@ use super::deps::Deps;
 use super::effects::{Results, supervised};
 use crate::limits;
 use crate::network;
+use crate::packages;
 use crate::policy;
 use crate::sandbox::{AttachFailure, SandboxLink};
 
@@ -112,12 +113,18 @@ pub(crate) fn start_sandbox(deps: &Arc<Deps>, whose: Whose, link: &Link, results
 
 async fn create(deps: &Arc<Deps>, whose: &Whose) -> Result<Life, String> {
     let incarnation = IncarnationId::mint(&mut deps.ambient.ids());
-    let spec = spec(deps, whose).await?;
+    let mut spec = spec(deps, whose).await?;
+    spec.packages = packages::layer(deps, &whose.environment).await?;
     // Many at once would take the machine from those that run; in each workspace's turn.
     let place = tokio::time::timeout(limits::SANDBOX_TURN, deps.starts.take(&whose.workspace)).await;
     let busy = || format!("its turn to start did not come within {} seconds; the machine is overloaded", limits::SANDBOX_TURN.as_secs());
     let _place = place.map_err(|_| busy())?;
     room(deps, &spec).await?;
+    // What is removed just now is found to be missing, and not removed from below it.
+    let _held = match &spec.packages {
+        Some(_) => Some(deps.packages.hold().await),
+        None => None,
+    };
     let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
     let link = started.map_err(|_| late())??;
@@ -126,7 +133,7 @@ async fn create(deps: &Arc<Deps>, whose: &Whose) -> Result<Life, String> {
 }
 
 /// Waits until the machine has room for it, in the place that lets nobody else start.
-async fn room(deps: &Deps, spec: &SandboxSpec) -> Result<(), String> {
+pub(crate) async fn room(deps: &Deps, spec: &SandboxSpec) -> Result<(), String> {
     let until = tokio::time::Instant::now() + limits::SANDBOX_TURN;
     loop {
         let Err(lacks) = deps.sandboxes.room(spec).await else { return Ok(()) };

@@ -27,7 +27,7 @@ const WHOLE: [u8; 7] = *b"#whole\n";
 /// Where bash finds both; higher than anything that is open by then.
 const GO_FD: i32 = 62;
 const COMMAND_FD: i32 = 63;
-const ENVIRONMENT: [&std::ffi::CStr; 9] = [
+const ENVIRONMENT: [&std::ffi::CStr; 10] = [
     c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     c"HOME=/home/agent",
     c"USER=agent",
@@ -37,6 +37,7 @@ const ENVIRONMENT: [&std::ffi::CStr; 9] = [
     c"TERM=dumb",
     c"TMPDIR=/tmp",
     c"PWD=/workspace",
+    c"NODE_PATH=/usr/local/lib/node_modules",
 ];
 
 /// What programs are told of the way out: the proxy, and the certificates that those who open TLS on it are known by. Some know one of

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Trees, mounts};
+use super::{Trees, mounts, packages};
 use crate::layout::{self, AGENT_ID};
 use crate::spec::SandboxSpec;
 use crate::sys;
@@ -52,6 +52,9 @@ const OF_THE_HOST_BY_PREFIX: [&str; 2] = ["java-", "python3"];
 
 pub(super) fn build(spec: &SandboxSpec, trees: &Trees) -> io::Result<()> {
     mounts::directory("etc")?;
+    if trees.build.is_some() {
+        packages::own_etc()?;
+    }
     for (name, text) in own(AGENT_ID) {
         fs::write(Path::new("etc").join(name), text)?;
     }
@@ -60,6 +63,14 @@ pub(super) fn build(spec: &SandboxSpec, trees: &Trees) -> io::Result<()> {
     }
     if spec.doors {
         fs::write("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
+    }
+    if trees.build.is_some() {
+        packages::copy_etc(trees.system.is_some(), &of_the_host()?)?;
+        // What is told to programs is enough here: a bundle that a package writes anew must not be held.
+        return trees.trust.as_ref().map_or(Ok(()), named_trust);
+    }
+    if trees.packages.is_some() {
+        packages::etc_of_layer()?;
     }
     if trees.system.is_some() { all_of_image() } else { some_of_host() }?;
     trees.trust.as_ref().map_or(Ok(()), trust)
@@ -70,8 +81,7 @@ const BUNDLES: [&str; 3] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/ce
 
 /// Puts the certificates where programs are told of, and in the place of those that they would find by themselves.
 fn trust(tree: &OwnedFd) -> io::Result<()> {
-    fs::write(layout::TRUST_INSIDE, b"")?;
-    sys::move_mount(tree, layout::TRUST_INSIDE.as_ref())?;
+    named_trust(tree)?;
     // A link would be followed from here, where the host's root is still the root.
     let is_plain = |path: &Path| {
         let plain = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink());
@@ -81,6 +91,11 @@ fn trust(tree: &OwnedFd) -> io::Result<()> {
         mounts::bind(layout::TRUST_INSIDE, bundle, mounts::READ_ONLY)?;
     }
     Ok(())
+}
+
+fn named_trust(tree: &OwnedFd) -> io::Result<()> {
+    fs::write(layout::TRUST_INSIDE, b"")?;
+    sys::move_mount(tree, layout::TRUST_INSIDE.as_ref())
 }
 
 /// An image holds no secret of the host, so all of its files are there but those that are our own.
@@ -108,6 +123,10 @@ fn all_of_image() -> io::Result<()> {
 fn some_of_host() -> io::Result<()> {
     mounts::directory("etc/ssl")?;
     for name in of_the_host()? {
+        // A layer of packages has its own.
+        if Path::new("etc").join(&name).exists() {
+            continue;
+        }
         mounts::bind_read_only(&Path::new("/etc").join(&name), &format!("etc/{name}"))?;
     }
     Ok(())

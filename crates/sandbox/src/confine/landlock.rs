@@ -16,6 +16,8 @@ use super::Held;
 const KNOWN: ABI = ABI::V6;
 /// Where the workload writes.
 const WRITABLE: [&str; 7] = ["/workspace", "/home/agent", "/mnt/session/outputs", "/run/ostler", "/run/ostler-shell", "/tmp", "/dev/shm"];
+/// Where a build writes as well, as far as it is there.
+const WRITABLE_BY_BUILD: [&str; 10] = ["/etc", "/usr", "/opt", "/var", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Where there are files that can be written and no place for new ones.
 const FILES_ONLY: [&str; 2] = ["/dev", "/proc"];
 
@@ -28,7 +30,7 @@ fn write() -> BitFlags<AccessFs> {
 }
 
 /// Restricts this process and all that it starts. False where the kernel has no Landlock.
-pub(super) fn restrict(held: &Held) -> io::Result<bool> {
+pub(super) fn restrict(held: &Held, is_build: bool) -> io::Result<bool> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))
@@ -38,6 +40,10 @@ pub(super) fn restrict(held: &Held) -> io::Result<bool> {
     let path = |path: &str| PathFd::new(path).map_err(io::Error::other);
     let mut ruleset = ruleset.add_rule(PathBeneath::new(path("/")?, read())).map_err(io::Error::other)?;
     for place in WRITABLE {
+        ruleset = ruleset.add_rule(PathBeneath::new(path(place)?, write())).map_err(io::Error::other)?;
+    }
+    let more = WRITABLE_BY_BUILD.into_iter().filter(|place| is_build && std::path::Path::new(place).is_dir());
+    for place in more {
         ruleset = ruleset.add_rule(PathBeneath::new(path(place)?, write())).map_err(io::Error::other)?;
     }
     for place in FILES_ONLY {

@@ -6,6 +6,7 @@ pub(crate) mod doors;
 pub(crate) mod etc;
 mod landlock;
 mod mounts;
+mod packages;
 mod privileges;
 mod proc;
 mod seccomp;
@@ -72,10 +73,27 @@ pub(crate) struct Trees {
     pub(crate) system: Option<OwnedFd>,
     /// In the order of [`crate::layout::SHARED`].
     pub(crate) shared: Vec<OwnedFd>,
+    /// The layer of packages over it, read-only.
+    pub(crate) packages: Option<OwnedFd>,
+    /// Where a build writes.
+    pub(crate) build: Option<OwnedFd>,
     /// The certificates to trust, of a sandbox with doors.
     pub(crate) trust: Option<OwnedFd>,
     /// What only init holds.
     pub(crate) held: Held,
+}
+
+/// Where the parts of a sandbox's system lie on the host.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct System {
+    /// The files of an image; none: the host's own system.
+    pub(crate) image: Option<PathBuf>,
+    /// The files of a layer of packages.
+    pub(crate) packages: Option<PathBuf>,
+    /// Where a build writes.
+    pub(crate) build: Option<PathBuf>,
+    /// The certificates to trust.
+    pub(crate) trust: Option<PathBuf>,
 }
 
 /// Directories that init can write, and the workload cannot even where it can see them.
@@ -101,7 +119,7 @@ impl Held {
 impl Trees {
     /// Takes them from where a sandbox's files lie and from its directory, each cut off from what is around it,
     /// and the system from its image.
-    pub(crate) fn open(files: &Path, directory: &Path, image: Option<&Path>, trust: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn open(files: &Path, directory: &Path, system: &System) -> io::Result<Self> {
         let take = |path: PathBuf, more: u64| {
             let tree = sys::open_tree(path.as_os_str(), false)?;
             sys::set_mount_attributes(&tree, sys::MOUNT_NOSUID | sys::MOUNT_NODEV | more, false)?;
@@ -115,9 +133,11 @@ impl Trees {
             results: take(directory.join(layout::RESULTS), sys::MOUNT_NOEXEC)?,
             transfers: take(directory.join(layout::TRANSFERS), sys::MOUNT_NOEXEC)?,
         };
-        let system = image.map(|image| take(image.to_path_buf(), sys::MOUNT_RDONLY)).transpose()?;
-        let trust = trust.map(|trust| take(trust.to_path_buf(), sys::MOUNT_RDONLY | sys::MOUNT_NOEXEC)).transpose()?;
-        Ok(Self { system, shared, trust, held })
+        let read_only = |path: &Option<PathBuf>, more: u64| path.clone().map(|path| take(path, sys::MOUNT_RDONLY | more)).transpose();
+        let trust = read_only(&system.trust, sys::MOUNT_NOEXEC)?;
+        let packages = read_only(&system.packages, 0)?;
+        let build = system.build.clone().map(|build| take(build, 0)).transpose()?;
+        Ok(Self { system: read_only(&system.image, 0)?, packages, build, shared, trust, held })
     }
 }
 
@@ -136,6 +156,9 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
         mounts::system(spec, trees.system.as_ref()),
         "the system needs a readable /usr, and the kernel must be 5.12 or later",
     )?;
+    if trees.packages.is_some() || trees.build.is_some() {
+        on(PACKAGES, packages::over_system(spec, trees), packages::REMEDY)?;
+    }
     on("devices", mounts::devices(spec), "the host needs /dev/null, zero, full, random, urandom and tty")?;
     on(
         "/proc",
@@ -145,12 +168,12 @@ pub(crate) fn enter(spec: &SandboxSpec, ids: IdMapping, trees: &Trees) -> Result
     on("/etc", etc::build(spec, trees), KERNEL)?;
     on("/tmp", mounts::scratch(spec), KERNEL)?;
     on("workspace", mounts::shared(trees), "keep the data directory on a local file system of the host")?;
-    on("pivot_root", mounts::leave_image().and_then(|()| mounts::pivot()), KERNEL)?;
+    on("pivot_root", mounts::leave_sources().and_then(|()| mounts::pivot()), KERNEL)?;
     let mut doors = None;
     on("network", doors::network(spec).map(|opened| doors = opened), KERNEL)?;
     on("limits", privileges::limit(spec), "raise the hard limits of the server's process, or lower the sandbox's limits")?;
     on("capabilities", privileges::become_agent(spec, ids), KERNEL)?;
-    let behind = if spec.lacks("landlock") { Ok(false) } else { landlock::restrict(&trees.held) };
+    let behind = if spec.lacks("landlock") { Ok(false) } else { landlock::restrict(&trees.held, spec.build.is_some()) };
     let behind = behind.map_err(|error| LayerError::new("landlock", error, KERNEL))?;
     // The walls before it stand without it, so it is missed and not required.
     layers.push(if behind { "landlock" } else { "no landlock (the kernel has none)" }.to_owned());
@@ -167,8 +190,11 @@ pub(crate) fn enter_container(spec: &SandboxSpec, uid: u32, held: &Held) -> Resu
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     privileges::limit(spec).map_err(failed("limits"))?;
     privileges::become_agent_of_container(uid).map_err(failed("capabilities"))?;
-    landlock::restrict(held).map_err(failed("landlock"))?;
+    landlock::restrict(held, false).map_err(failed("landlock"))?;
     seccomp::install().map_err(failed("seccomp"))
 }
+
+/// The layer that a sandbox on a layer of packages says it has.
+pub(crate) const PACKAGES: &str = "packages";
 
 const KERNEL: &str = "run the server on Linux 5.12 or later, outside of containers that forbid mounts";

@@ -54,6 +54,10 @@ pub(super) fn bind_read_only(source: &Path, target: &str) -> io::Result<()> {
 
 /// Where an image is while the root is put together.
 pub(super) const IMAGE: &str = ".image";
+/// The same of a layer of packages.
+pub(super) const LAYER: &str = ".layer";
+/// The same of where a build writes.
+pub(super) const BUILD: &str = ".build";
 /// What is our own whatever an image says.
 const OWN: [&str; 10] = ["dev", "proc", "sys", "tmp", "run", "home", "mnt", "workspace", "etc", "lost+found"];
 
@@ -91,11 +95,13 @@ fn of_image(image: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the image away from where it was, if there is one; what was taken from it stays.
-pub(super) fn leave_image() -> io::Result<()> {
-    if Path::new(IMAGE).exists() {
-        umount2(IMAGE, MntFlags::MNT_DETACH)?;
-        fs::remove_dir(IMAGE)?;
+/// Takes the image and what lies over it away from where they were, if they are there; what was taken from them stays.
+pub(super) fn leave_sources() -> io::Result<()> {
+    for source in [IMAGE, LAYER, BUILD] {
+        if Path::new(source).exists() {
+            umount2(source, MntFlags::MNT_DETACH)?;
+            fs::remove_dir(source)?;
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
 
 use crate::layout::{AGENT_ID, WORKSPACE};
-use crate::spec::{IdMapping, SandboxSpec};
+use crate::spec::{BuildAs, IdMapping, SandboxSpec};
 use crate::{limits, sys};
 
 /// Becomes the root of the user namespace, which owns what is mounted there. An ordinary user has
@@ -50,6 +50,9 @@ pub(super) fn limit(spec: &SandboxSpec) -> io::Result<()> {
 
 /// Becomes the agent, without any capability or way to one.
 pub(super) fn become_agent(spec: &SandboxSpec, ids: IdMapping) -> io::Result<()> {
+    if spec.build == Some(BuildAs::Root) {
+        return become_builder(ids);
+    }
     setsid()?;
     chdir(WORKSPACE)?;
     sys::drop_capability_sets()?;
@@ -63,6 +66,22 @@ pub(super) fn become_agent(spec: &SandboxSpec, ids: IdMapping) -> io::Result<()>
     }
     Ok(())
 }
+
+/// Stays the root of the namespace, with what changing files of its own ids needs and nothing else.
+fn become_builder(ids: IdMapping) -> io::Result<()> {
+    if ids != IdMapping::OwnRange {
+        return Err(io::Error::other("there is one id only, and packages need several"));
+    }
+    setsid()?;
+    chdir(WORKSPACE)?;
+    sys::limit_capabilities(&OF_A_BUILDER)?;
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+/// The numbers of `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`, `CAP_SETGID` and `CAP_SETUID`.
+const OF_A_BUILDER: [u32; 6] = [0, 1, 3, 4, 6, 7];
 
 /// The same for the first process of a container, whose ids are those of the host.
 pub(super) fn become_agent_of_container(uid: u32) -> io::Result<()> {

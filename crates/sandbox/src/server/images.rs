@@ -170,7 +170,7 @@ fn list(images: &Path) -> io::Result<Vec<Image>> {
 }
 
 /// Takes files from the ids of the sandbox that unpacked them, which other sandboxes may have later.
-fn own_by_root(root: &Path) -> io::Result<()> {
+pub(super) fn own_by_root(root: &Path) -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
@@ -190,7 +190,7 @@ fn own_by_root(root: &Path) -> io::Result<()> {
 
 /// The digest of all names, kinds, modes and contents below a directory, with how many there are and their bytes.
 /// No link is followed.
-fn digest(root: &Path) -> io::Result<(String, u64, u64)> {
+pub(super) fn digest(root: &Path) -> io::Result<(String, u64, u64)> {
     let mut hash = Sha256::new();
     let (mut entries, mut bytes) = (0, 0);
     let mut open = vec![PathBuf::new()];

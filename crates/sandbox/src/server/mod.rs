@@ -4,10 +4,12 @@
 pub(crate) mod connection;
 mod doors;
 pub(crate) mod images;
+pub(crate) mod layers;
 mod link;
 mod room;
 pub(crate) mod sandboxes;
 mod spawner;
+mod tidy;
 mod transfers;
 mod wire;
 

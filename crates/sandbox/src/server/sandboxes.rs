@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::link::{self, Address};
 use super::room;
 use super::spawner::Spawner;
+use crate::confine::PACKAGES;
 use crate::error::{AttachError, SandboxError};
 use crate::oci::Oci;
 use crate::protocol::spawner::{Answer, Listed, Request};
@@ -30,7 +31,12 @@ pub struct Sandboxes {
     /// Whether images are what was imported, by name and digest.
     images: Images,
     oci: Option<Arc<Oci>>,
+    /// Whether layers of packages are what was built, by key.
+    layers: Layers,
 }
+
+/// What is found out about each layer of packages once.
+type Layers = Arc<Mutex<HashMap<String, Arc<OnceCell<Result<(), String>>>>>>;
 
 /// What is found out about each image once.
 type Images = Arc<Mutex<HashMap<(String, String), Arc<OnceCell<Result<(), String>>>>>>;
@@ -54,7 +60,7 @@ impl Sandboxes {
             None => None,
         };
         let spawner = Arc::new(Spawner::new(dir.clone(), config.spawner, config.uid_block));
-        let sandboxes = Self { dir, epoch: config.epoch, spawner, images: Arc::default(), oci };
+        let sandboxes = Self { dir, epoch: config.epoch, spawner, images: Arc::default(), oci, layers: Arc::default() };
         sandboxes.list().await?;
         Ok(sandboxes)
     }
@@ -89,6 +95,10 @@ impl Sandboxes {
         &self.images
     }
 
+    pub(super) fn known_layers(&self) -> &Layers {
+        &self.layers
+    }
+
     pub(super) fn directory(&self, id: &SessionId) -> PathBuf {
         self.dir.join(id.as_str())
     }
@@ -111,6 +121,17 @@ impl Sandboxes {
         }
         let request = Request::Create { sandbox_id: id.clone(), incarnation: incarnation.clone(), spec: spec.clone() };
         match self.spawner.ask(&request).await? {
+            // A spawner of an older release knows no packages and leaves them out.
+            Answer::Created { layers, .. }
+                if (spec.packages.is_some() || spec.build.is_some()) && !layers.iter().any(|layer| layer == PACKAGES) =>
+            {
+                self.stop(id).await?;
+                Err(SandboxError::Isolation {
+                    layer: PACKAGES.into(),
+                    reason: "the living spawner is of an older release and knows no packages".into(),
+                    remedy: "end its sandboxes, then start the server again".into(),
+                })
+            }
             Answer::Created { ids, layers, .. } => Ok((ids, layers)),
             other => Err(unexpected(&other)),
         }
@@ -139,6 +160,13 @@ impl Sandboxes {
                 "kernel",
                 "the container engine's runtime isolates less than is asked",
                 "set sandbox.oci.runtime to one that has a kernel of its own, or ask for less",
+            ));
+        }
+        if spec.packages.is_some() || spec.build.is_some() {
+            return Err(refused(
+                PACKAGES,
+                "containers cannot have packages",
+                "use an image that has them, or sandboxes without a container engine",
             ));
         }
         self.stop(id).await?;
@@ -176,6 +204,11 @@ impl Sandboxes {
     pub async fn create(&self, id: &SessionId, incarnation: &IncarnationId, spec: &SandboxSpec) -> Result<Connection, SandboxError> {
         if let Some(image) = &spec.image {
             self.verified_image(image).await?;
+        }
+        if let Some(key) = &spec.packages
+            && self.verified_layer(key).await?.is_none()
+        {
+            return Err(SandboxError::Packages("the layer of packages is gone; try again: it is built anew".into()));
         }
         self.bear(id, incarnation, spec).await?;
         match self.attach(id, incarnation).await {
@@ -251,9 +284,9 @@ impl Sandboxes {
         }
     }
 
-    /// The sandboxes that live and are only tried: nobody's session.
+    /// The sandboxes that live and are only tried, or build: nobody's session.
     pub async fn tried(&self) -> Result<Vec<SessionId>, SandboxError> {
-        Ok(self.list().await?.into_iter().filter(|id| id.as_str().starts_with(PROBE)).collect())
+        Ok(self.list().await?.into_iter().filter(|id| id.as_str().starts_with(PROBE) || Self::is_build(id.as_str())).collect())
     }
 
     /// Removes what is left of trials whose process died.
@@ -278,7 +311,7 @@ impl Sandboxes {
         while let Some(entry) = entries.next_entry().await.map_err(directory)? {
             // Other names are the spawner's own files; what is being probed belongs to its prober.
             let name = entry.file_name();
-            kept.extend(name.to_str().filter(|name| !name.starts_with(PROBE)).and_then(|name| name.parse().ok()));
+            kept.extend(name.to_str().filter(|name| !name.starts_with(PROBE) && !Self::is_build(name)).and_then(|name| name.parse().ok()));
         }
         Ok(kept)
     }

@@ -18,7 +18,7 @@ use crate::confine::{self, Doors, LayerError, SetupReport, Trees};
 use crate::init::{self, Life};
 use crate::layout::AGENT_ID;
 use crate::limits;
-use crate::spec::{IdMapping, IsolationFloor, SandboxSpec};
+use crate::spec::{BuildAs, IdMapping, IsolationFloor, SandboxSpec};
 use crate::sys::{self, Alone, Side};
 
 /// A sandbox that has come to life.
@@ -41,6 +41,7 @@ const CONTROL_GROUPS: &str = "give the server control groups that it may write (
 const HARD_LIMITS: &str =
     "run the server as root or where control groups are delegated to it (systemd: Delegate=yes), or do not require hard limits";
 const OWN_KERNEL: &str = "set up the backend `oci` with a runtime that has one, such as runsc, or ask for less";
+const ROOT_BUILDS: &str = "run the server as root, or take an image that has them (`ostler images import`) and leave packages.apt empty";
 const OWN_IDS: &str = "run the server as root; an ordinary user can serve one workspace, whose environments must not ask for sandbox.isolation beyond shared_ids";
 const USER_NAMESPACES: &str = "allow user namespaces: sysctl user.max_user_namespaces must not be 0, kernel.unprivileged_userns_clone must be 1 where it exists, \
      kernel.apparmor_restrict_unprivileged_userns must be 0 (Ubuntu); in Docker, run the server with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or as root of the host";
@@ -141,7 +142,7 @@ pub(super) fn begin(
             report: reads.into(),
             said: Vec::new(),
             at,
-            deadline: Instant::now() + limits::SETUP_DEADLINE,
+            deadline: Instant::now() + if spec.build.is_some() { limits::BUILD_SETUP_DEADLINE } else { limits::SETUP_DEADLINE },
         };
         match released {
             Ok(()) => Ok(birth),
@@ -162,6 +163,13 @@ fn required(spec: &SandboxSpec, groups: &Groups) -> Result<(), LayerError> {
     }
     if spec.required.isolation == IsolationFloor::OwnIds && !is_root {
         return Err(LayerError::new("ids", "the server is an ordinary user, whose sandboxes share its one id", OWN_IDS));
+    }
+    if spec.build == Some(BuildAs::Root) && !is_root {
+        return Err(LayerError::new(
+            confine::PACKAGES,
+            "the server is an ordinary user, who cannot install Debian packages: they need several ids",
+            ROOT_BUILDS,
+        ));
     }
     let missing: Vec<&str> = ["memory", "pids", "cpu"].into_iter().filter(|wanted| !groups.controllers().contains(wanted)).collect();
     if spec.required.hard_limits && !missing.is_empty() {
@@ -279,7 +287,7 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
     if go.read_exact(&mut byte).is_err() {
         sys::exit_now(1);
     }
-    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, prepared.image.as_deref(), prepared.trust.as_deref()), Ok);
+    let trees = trees.map_or_else(|| Trees::open(&prepared.path, &prepared.path, &prepared.system), Ok);
     let trees = entered.and_then(|()| trees.map_err(|error| LayerError::new("workspace", error, DISK)));
     let done = trees.and_then(|trees| {
         let (layers, doors) = confine::enter(&spec, prepared.ids, &trees)?;
@@ -305,7 +313,7 @@ fn confined(prepared: &Prepared, inheritance: Inheritance) -> (Alone, Life) {
         }
     };
     // What was closed by number must not be closed again by its owner.
-    std::mem::forget((trees.shared, trees.system, trees.trust));
+    std::mem::forget((trees.shared, trees.system, trees.packages, trees.build, trees.trust));
     let listener = prepared.listener.try_clone();
     let Ok(listener) = listener else { sys::exit_now(1) };
     say(&mut report, &SetupReport::Ready { layers });

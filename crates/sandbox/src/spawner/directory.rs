@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use ostler_core::ids::IncarnationId;
 
 use super::{Launch, log};
-use crate::confine::{LayerError, Trees};
+use crate::confine::{LayerError, System, Trees};
 use crate::layout::{self, AGENT_ID, SHARED};
-use crate::spec::{IdMapping, SandboxSpec, UidBlock};
-use crate::{disk, erase, limits, sys};
+use crate::spec::{BuildAs, IdMapping, SandboxSpec, UidBlock};
+use crate::{confine, disk, erase, limits, sys};
 
 /// A directory that is ready for a birth.
 #[derive(Debug)]
@@ -26,10 +26,8 @@ pub(super) struct Prepared {
     pub(super) listener: UnixListener,
     /// Its trees, where they can be taken from here: an ordinary user can only inside.
     pub(super) trees: Option<Trees>,
-    /// The files of the image that is its system.
-    pub(super) image: Option<PathBuf>,
-    /// The certificates that it trusts.
-    pub(super) trust: Option<PathBuf>,
+    /// Where its system lies.
+    pub(super) system: System,
     /// Whether the kernel limits its disk.
     pub(super) has_disk: bool,
 }
@@ -42,7 +40,7 @@ pub(super) fn prepare(launch: &Launch, slots: &mut Slots, name: &str, spec: &San
         IdMapping::OwnRange => Some(first_id + AGENT_ID),
         IdMapping::ServerUser => None,
     };
-    let image = image(launch, spec)?;
+    let (image, packages) = (image(launch, spec)?, packages(launch, spec)?);
     let staged = staged(launch, &path, ids, spec)?;
     let furnished = || -> io::Result<Prepared> {
         furnish(&path, &[layout::RESULTS, layout::TRANSFERS], own)?;
@@ -50,11 +48,14 @@ pub(super) fn prepare(launch: &Launch, slots: &mut Slots, name: &str, spec: &San
         furnish(files, &SHARED.map(|shared| shared.name), own)?;
         erase::contents(&path.join(layout::TRANSFERS))?;
         let trust = Some(launch.dir.join(layout::TRUST)).filter(|trust| spec.doors && trust.exists());
-        let trees = own.map(|_| Trees::open(files, &path, image.as_deref(), trust.as_deref())).transpose()?;
+        in_use(&path, spec.packages.as_deref())?;
+        let build = spec.build.map(|by| build(&path, by, own)).transpose()?;
+        let system = System { image, packages, build, trust };
+        let trees = own.map(|_| Trees::open(files, &path, &system)).transpose()?;
         let secret = renew_secret(&path)?;
         let listener = listen(&path, layout::INIT_SOCKET)?;
-        let (path, has_disk, image) = (path.clone(), staged.is_some(), image.clone());
-        Ok(Prepared { path, ids, first_id, secret, listener, trees, image, trust, has_disk })
+        let (path, has_disk) = (path.clone(), staged.is_some());
+        Ok(Prepared { path, ids, first_id, secret, listener, trees, system, has_disk })
     };
     furnished().map_err(|error| LayerError::new("directories", error, DIRECTORIES))
 }
@@ -97,6 +98,37 @@ fn image(launch: &Launch, spec: &SandboxSpec) -> Result<Option<PathBuf>, LayerEr
     ))
 }
 
+/// Where the layer of packages that is asked for is.
+fn packages(launch: &Launch, spec: &SandboxSpec) -> Result<Option<PathBuf>, LayerError> {
+    let Some(key) = &spec.packages else { return Ok(None) };
+    let files = launch.dir.join(layout::LAYERS).join(key).join(layout::LAYER_FILES);
+    if key.bytes().all(|byte| byte.is_ascii_hexdigit()) && files.is_dir() {
+        return Ok(Some(files));
+    }
+    Err(LayerError::new(confine::PACKAGES, "the layer of packages is gone", "try again: it is built anew"))
+}
+
+/// Notes on which layer a sandbox lives, so that the layer is not taken away below it.
+fn in_use(sandbox: &Path, key: Option<&str>) -> io::Result<()> {
+    let note = sandbox.join(layout::LAYER_IN_USE);
+    match key {
+        Some(key) => replace(&note, key.as_bytes()),
+        None => match fs::remove_file(note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Makes the place where a build writes, in the name of who builds.
+fn build(sandbox: &Path, by: BuildAs, own: Option<u32>) -> io::Result<PathBuf> {
+    let place = sandbox.join(layout::BUILD);
+    make(&place, 0o755)?;
+    let own = own.map(|agent| if by == BuildAs::Root { agent - AGENT_ID } else { agent });
+    chown(&place, own, own)?;
+    Ok(place)
+}
+
 fn private(launch: &Launch, slots: &mut Slots, name: &str) -> io::Result<(IdMapping, u32)> {
     make(&launch.dir.join(name), 0o700)?;
     let is_root = nix::unistd::geteuid().is_root();
@@ -106,7 +138,13 @@ fn private(launch: &Launch, slots: &mut Slots, name: &str) -> io::Result<(IdMapp
 /// Its disk, if it can have one. A sandbox whose files lie in plain directories keeps them there.
 fn staged(launch: &Launch, path: &Path, ids: IdMapping, spec: &SandboxSpec) -> Result<Option<disk::Staged>, LayerError> {
     let is_plain = path.join(SHARED[0].name).exists();
-    if ids != IdMapping::OwnRange || spec.disk_bytes == 0 || spec.lacks("disk limit") || (is_plain && !disk::exists(path)) {
+    // What a build writes is moved out of its directory, so it is watched instead.
+    if ids != IdMapping::OwnRange
+        || spec.disk_bytes == 0
+        || spec.build.is_some()
+        || spec.lacks("disk limit")
+        || (is_plain && !disk::exists(path))
+    {
         return Ok(None);
     }
     match disk::open(&launch.dir, path, &launch.dir.join(layout::STAGE), spec) {

@@ -11,6 +11,7 @@ mod home;
 mod images;
 mod lives;
 mod oci;
+mod packages;
 mod pages;
 mod probes;
 mod shell;

@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
 use crate::routes::{
-    agents, api_keys, budget, confirmations, credentials, environments, events, health, models, retry, sandboxes, sessions, stream,
-    threads, vaults,
+    agents, api_keys, budget, confirmations, credentials, environments, events, health, models, packages, retry, sandboxes, sessions,
+    stream, threads, vaults,
 };
 
 const ABOUT: &str = "Runs LLM agents as sandboxed, durable, multi-tenant processes. The wire API is that of Claude Managed Agents; what is \
@@ -41,9 +41,10 @@ const TAGS: [(&str, &str); 8] = [
 const PROBES: (&str, &str) = ("probes", "How the server is, and this description. Needs no key.");
 
 /// Every route of the API, with its description.
-const ROUTES: [fn() -> OpenApiRouter<Api>; 15] = [
+const ROUTES: [fn() -> OpenApiRouter<Api>; 16] = [
     agents::routes,
     environments::routes,
+    packages::routes,
     sessions::routes,
     events::routes,
     stream::routes,

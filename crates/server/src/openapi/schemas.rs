@@ -72,7 +72,7 @@ fn id(prefix: &str, what: &str) -> Value {
 }
 
 /// Schemas whose `type` always says the same.
-const CONSTANTS: [(&str, &str); 20] = [
+const CONSTANTS: [(&str, &str); 21] = [
     ("Agent", "agent"),
     ("ApiKey", "api_key"),
     ("Budget", "workspace_budget"),
@@ -83,6 +83,7 @@ const CONSTANTS: [(&str, &str); 20] = [
     ("DeletedSession", "session_deleted"),
     ("DeletedVault", "vault_deleted"),
     ("Environment", "environment"),
+    ("EnvironmentPackages", "environment_packages"),
     ("ErrorEnvelope", "error"),
     ("McpServer", "url"),
     ("KilledSandbox", "sandbox_killed"),
@@ -96,7 +97,7 @@ const CONSTANTS: [(&str, &str); 20] = [
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 26] = [
+const ALWAYS_THERE: [(&str, &[&str]); 27] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
@@ -105,6 +106,7 @@ const ALWAYS_THERE: [(&str, &[&str]); 26] = [
     ("CredentialValidation", &["mcp_probe", "refresh"]),
     ("Environment", &["archived_at"]),
     ("EnvironmentBody", &["description"]),
+    ("EnvironmentPackages", &["built_at", "digest", "error", "retry_seconds", "size_bytes", "step"]),
     ("Event", &["processed_at"]),
     ("ListPage_Agent", &["next_page"]),
     ("ListPage_ApiKey", &["next_page"]),

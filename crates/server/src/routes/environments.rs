@@ -80,8 +80,9 @@ impl Resource for EnvironmentBody {
 
 /// Creates an environment.
 ///
-/// What is left out of `config` is filled in. `notices` in the answer say what this server does not do as the
-/// settings say, such as that packages are not installed.
+/// What is left out of `config` is filled in. Its packages are installed in the background; the extension
+/// `/v1/x/environments/{environment_id}/packages` says how that goes. `notices` in the answer say what this server does not do
+/// as the settings say.
 #[utoipa::path(post, path = "/v1/environments", operation_id = "create_environment", tag = "environments", request_body = EnvironmentCreateParams, responses((status = 200, body = Environment)))]
 async fn create(
     State(api): State<Api>,
@@ -90,7 +91,9 @@ async fn create(
 ) -> ApiResult<Json<Environment>> {
     let body = EnvironmentBody::create(params)?;
     api.state.router.check_environment(&body)?;
-    Ok(Json(documents::create(&api, &caller, body).await?))
+    let created = documents::create(&api, &caller, body).await?;
+    api.state.router.prepare_packages(&created.id);
+    Ok(Json(created))
 }
 
 /// Lists environments, newest first.
@@ -140,6 +143,7 @@ async fn update(
     };
     let updated = documents::update(&api, &caller, &id, None, change).await?;
     api.state.router.changed(Changed::Environment(&id)).await;
+    api.state.router.prepare_packages(&id);
     Ok(Json(updated))
 }
 
@@ -151,6 +155,7 @@ async fn update(
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = DeletedEnvironment)))]
 async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<DeletedEnvironment>> {
     documents::delete::<EnvironmentBody>(&api, &caller, &id, Some(SessionRef::Environment)).await?;
+    api.state.router.drop_packages();
     Ok(Json(DeletedEnvironment { id, kind: "environment_deleted" }))
 }
 
@@ -160,5 +165,7 @@ async fn delete(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId
 #[utoipa::path(post, path = "/v1/environments/{environment_id}/archive", operation_id = "archive_environment", tag = "environments",
     params(("environment_id" = EnvironmentId, Path, description = "The environment.")), responses((status = 200, body = Environment)))]
 async fn archive(State(api): State<Api>, caller: Caller, Id(id): Id<EnvironmentId>) -> ApiResult<Json<Environment>> {
-    Ok(Json(documents::archive::<EnvironmentBody>(&api, &caller, &id).await?))
+    let archived = documents::archive::<EnvironmentBody>(&api, &caller, &id).await?;
+    api.state.router.drop_packages();
+    Ok(Json(archived))
 }

@@ -10,6 +10,7 @@ pub(crate) mod environments;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod models;
+pub(crate) mod packages;
 pub(crate) mod retry;
 pub(crate) mod sandboxes;
 pub(crate) mod sessions;
