@@ -6,5 +6,5 @@ mod record;
 mod terms;
 
 pub use environment::PACKAGE_HOSTS;
-pub use record::Record;
-pub use terms::{SealedGrant, Terms, placeholder};
+pub use record::{Lost, Record};
+pub use terms::{SealedGrant, Terms, Unusable, placeholder};

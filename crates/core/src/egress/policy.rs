@@ -54,7 +54,7 @@ pub struct Decision {
 }
 
 /// Why something was decided, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// A rule allows it.
@@ -129,6 +129,18 @@ impl Policy {
     /// A policy that allows nothing.
     pub fn none() -> Self {
         Self { network: Network::None, inspect_all: false }
+    }
+
+    /// Whether it allows a host of a credential, without one any, whatever the port.
+    pub fn reaches(&self, hosts: Option<&[String]>) -> bool {
+        match (&self.network, hosts) {
+            (Network::None, _) => false,
+            (Network::Unrestricted, _) => true,
+            (Network::Limited { hosts: allowed }, None) => !allowed.is_empty(),
+            (Network::Limited { hosts: allowed }, Some(hosts)) => {
+                hosts.iter().any(|host| allowed.iter().any(|allowed| hosts::overlap(&allowed.host, host)))
+            }
+        }
     }
 
     /// Decides about a host and port, before anything is asked of anybody. The host is in its normal form ([`normal`]).
@@ -217,6 +229,25 @@ mod tests {
             &"a.".repeat(127).repeat(2),
         ] {
             assert_eq!(normal(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_policy_reaches_a_host_of_a_credential_or_none() {
+        let open = Policy { network: Network::Unrestricted, inspect_all: false };
+        let hosts = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let table = [
+            (Policy::none(), Some(hosts(&["a.com"])), false),
+            (Policy::none(), None, false),
+            (open.clone(), Some(hosts(&["a.com"])), true),
+            (open, None, true),
+            (limited(&[]), None, false),
+            (limited(&["b.com"]), None, true),
+            (limited(&["b.com"]), Some(hosts(&["a.com"])), false),
+            (limited(&["b.com", "*.a.com"]), Some(hosts(&["c.com", "x.a.com"])), true),
+        ];
+        for (policy, hosts, expected) in table {
+            assert_eq!(policy.reaches(hosts.as_deref()), expected, "{policy:?} {hosts:?}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod credential;
 pub mod environment;
 pub mod hosts;
 pub mod metadata;
+pub mod network;
 pub mod patch;
 pub mod sandbox;
 pub mod schema;

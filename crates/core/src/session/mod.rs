@@ -13,6 +13,7 @@ pub mod calls;
 pub mod context;
 pub mod effect;
 mod estimate;
+pub mod fault;
 pub mod plan;
 pub mod project;
 pub mod record;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{Call, CallState, promote};
 use super::estimate;
+use super::fault::CredentialFault;
 use super::plan::TargetName;
 use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
 use crate::cost::Cost;
@@ -66,6 +67,9 @@ pub struct State {
     pub running_since: Option<Timestamp>,
     /// Whether it died too often and waits for somebody to ask for a retry.
     pub set_aside: bool,
+    /// The credentials that clients were told of because they cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credential_faults: Vec<CredentialFault>,
 }
 
 /// The size of the conversation as one model counts it. Another one may count otherwise, or be sent
@@ -147,6 +151,7 @@ impl State {
             active_micros: 0,
             running_since: None,
             set_aside: false,
+            credential_faults: Vec::new(),
         })
     }
 
@@ -224,6 +229,7 @@ impl State {
     pub fn apply(&mut self, record: &Record) {
         match &record.body {
             RecordBody::Created { .. } | RecordBody::Faulted { .. } | RecordBody::Unknown => {}
+            RecordBody::CredentialFaulted { fault, .. } => self.credential_faults.push(fault.clone()),
             RecordBody::Instructed { content, .. } => self.grow(estimate::content(content)),
             RecordBody::InputsQueued { inputs } => self.queue.extend(inputs.iter().cloned()),
             RecordBody::TurnStarted { inputs, .. } => {

@@ -10,6 +10,7 @@ mod tools;
 mod tests;
 
 use super::effect::{self, Effect};
+use super::fault::CredentialFault;
 use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
 use super::state::State;
@@ -74,6 +75,11 @@ pub enum Input {
     },
     /// The sandbox has had nothing to do for long and is to end; its files stay.
     Park,
+    /// Credentials turned out to be of no use. Told once for each; changes nothing else.
+    CredentialsFaulted {
+        /// Which, and why.
+        faults: Vec<CredentialFault>,
+    },
     /// A sandbox lives.
     SandboxStarted {
         /// This life.
@@ -121,6 +127,7 @@ impl Input {
             | Self::SharedBudgetRaised
             | Self::SetAside { .. }
             | Self::Park
+            | Self::CredentialsFaulted { .. }
             | Self::Recovered => false,
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
@@ -192,6 +199,7 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::ModelFailed { effect, error, delay_ms } => stepper.model_failed(&effect, error, delay_ms),
         Input::TimerFired { timer } => stepper.timer_fired(&timer),
         Input::Park => stepper.park(),
+        Input::CredentialsFaulted { faults } => stepper.credentials_faulted(faults),
         Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
         Input::SandboxFailed { message } => stepper.sandbox_failed(&message),
         Input::CallFinished { call, outcome } => stepper.call_finished(&call, outcome),
