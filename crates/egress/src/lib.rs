@@ -36,7 +36,7 @@ mod websocket;
 
 pub use authority::{Authority, AuthorityError};
 pub use grants::{Grant, GrantError, opened};
-pub use ostler_core::egress::{Record, SealedGrant, Terms, policy};
+pub use ostler_core::egress::{Record, SealedGrant, Terms, Unusable, policy};
 pub use resolve::ResolveConfig;
 pub use sandboxes::Doors;
 pub use service::{Egress, EgressConfig, StartError};

@@ -16,15 +16,18 @@ use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
 use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, Wishes};
+use ostler_server::keys::ApiKeySecret;
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, Admin};
 use crate::bootstrap;
 use crate::client::Access;
 use crate::config::{Provider, Settings};
-use crate::{egress, vault_key};
+use crate::vault::KeyHolder;
+use crate::{egress, vault, vault_key};
 
 /// What is logged unless something is said.
 pub(crate) const DEFAULT_LOG: &str = "info";
@@ -43,6 +46,7 @@ pub(crate) struct Node {
     egress: egress::Running,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<anyhow::Result<()>>,
+    admin: tokio::task::JoinHandle<()>,
     _lock: DataDirLock,
 }
 
@@ -80,10 +84,14 @@ impl Node {
         let models = Arc::new(models(settings)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
-        sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
+        let trusts_others = sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
         let mut policy = settings.sandbox.policy.clone();
         policy.usual.doors = true;
         let wishes = Wishes { spec: policy.usual.clone(), ..settings.sandbox.wishes() };
+        if trusts_others {
+            let none = Wishes { spares: 0, ..wishes.clone() };
+            sandboxes.attend(Vec::new(), &none).await.context("ending sandboxes that wait for sessions and trust others")?;
+        }
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), wishes));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
@@ -99,13 +107,28 @@ impl Node {
         });
 
         let stop = CancellationToken::new();
-        let config = ServerConfig { allowed_hosts: settings.allowed_hosts.clone(), ..ServerConfig::new(address) };
+        let config = ServerConfig {
+            allowed_hosts: settings.allowed_hosts.clone(),
+            metrics_token: settings.metrics_token.as_ref().map(|token| ApiKeySecret::from_preset(token.expose()).sha256),
+            ..ServerConfig::new(address)
+        };
+        let stored = Arc::clone(&store);
         let state = AppState { store, router: router.clone(), ambient, config };
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
         tokio::spawn(router.clone().watch_budgets());
         tokio::spawn(router.clone().watch_sandboxes());
         tokio::spawn(router.clone().watch_networks());
+        let (kept, opens) = (Arc::clone(&stored), Arc::clone(&egress.link));
+        tokio::spawn(async move { vault::report(kept.as_ref(), opens.as_ref()).await });
+        let admin = Admin {
+            vault_key: settings.vault_key.clone(),
+            store: stored,
+            egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
+            holder: Arc::clone(&egress.keys) as Arc<dyn KeyHolder>,
+            router: router.clone(),
+        };
+        let admin = admin::serve(&data_dir, admin)?;
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -113,7 +136,19 @@ impl Node {
             }
         });
 
-        Ok(Self { access, new_key, demo: settings.providers.is_empty(), data_dir, router, sandboxes, egress, stop, server, _lock: lock })
+        Ok(Self {
+            access,
+            new_key,
+            demo: settings.providers.is_empty(),
+            data_dir,
+            router,
+            sandboxes,
+            egress,
+            stop,
+            server,
+            admin,
+            _lock: lock,
+        })
     }
 
     /// Resolves when the HTTP server ended by itself, which it should not.
@@ -134,6 +169,7 @@ impl Node {
     /// them the spawner.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
+        self.admin.abort();
         self.router.stop().await;
         let ended = match (&mut self.server).await {
             Ok(result) => result,

@@ -4,12 +4,12 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
-use ostler_core::egress::Terms;
+use ostler_core::egress::{Lost, Record, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Auth;
 use ostler_core::resources::validation::{McpProbe, RefreshAttempt, ValidationStatus};
 use ostler_core::time::Timestamp;
-use ostler_seal::{Binding, PublicKey, Sealed};
+use ostler_seal::{Binding, KeyId, PublicKey, Sealed};
 
 /// Why egress did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,11 +69,22 @@ pub struct Renewed {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What sandboxes did since the last time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Line by line, in the order in which it ended.
+    pub records: Vec<Record>,
+    /// How much was lost.
+    pub dropped: Vec<Lost>,
+}
+
 /// The way to egress.
 #[async_trait]
 pub trait Egress: Send + Sync + fmt::Debug {
     /// The key that secrets are closed for.
     fn public_key(&self) -> PublicKey;
+    /// The names of all keys that open secrets, the newest first.
+    fn key_ids(&self) -> Vec<KeyId>;
     /// Opens a secret of this owner and closes it with another binding.
     async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError>;
     /// Tries an OAuth grant at its MCP server.
@@ -81,13 +92,15 @@ pub trait Egress: Send + Sync + fmt::Debug {
 
     /// Whether it serves sandboxes; without, they are offline.
     fn serves_sandboxes(&self) -> bool;
-    /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns why
-    /// credentials cannot be used, if some cannot.
-    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError>;
+    /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns the
+    /// credentials that cannot be used, if some cannot.
+    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<Unusable>, EgressError>;
     /// Changes what a sandbox may; what went on by what is gone ends. `None`: the sandbox is not known there.
-    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<String>>, EgressError>;
+    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<Unusable>>, EgressError>;
     /// Says that sandboxes are needed; returns those that are not known there.
     async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError>;
     /// A sandbox is gone.
     async fn release(&self, session: &SessionId) -> Result<(), EgressError>;
+    /// Takes what sandboxes did, at most so many records.
+    async fn records(&self, most: usize) -> Result<Fetched, EgressError>;
 }

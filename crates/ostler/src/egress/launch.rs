@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
+use async_trait::async_trait;
 use ostler_egress::EgressConfig;
 use ostler_seal::open::KeyRing;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::link::EgressLink;
 use super::{KEEPER, ROLE};
+use crate::vault::KeyHolder;
 
 /// What egress is started with, one line of JSON.
 #[derive(Serialize, Deserialize)]
@@ -28,13 +30,57 @@ pub(super) struct Launch {
     pub(super) log: String,
 }
 
+/// Other keys, one line of JSON.
+#[derive(Serialize, Deserialize)]
+pub(super) struct NewKeys {
+    /// As in a key file.
+    pub(super) keys: Zeroizing<String>,
+}
+
+impl Launch {
+    /// The line.
+    pub(super) fn line(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+        line(self)
+    }
+}
+
+fn line(said: &impl Serialize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(said)?);
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// A running egress; it ends with this, and with the process that has it.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) link: Arc<EgressLink>,
     /// What sandboxes are to trust, in PEM.
     pub(crate) certificates: String,
+    pub(crate) keys: Arc<KeyPipe>,
     keeper: Child,
+}
+
+/// Where the keeper hears of other keys.
+#[derive(Debug)]
+pub(crate) struct KeyPipe {
+    /// None when it is to end.
+    input: Mutex<Option<ChildStdin>>,
+    link: Arc<EgressLink>,
+}
+
+impl KeyPipe {
+    fn lock(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl KeyHolder for KeyPipe {
+    async fn take(&self, ring: &KeyRing) -> anyhow::Result<()> {
+        let line = line(&NewKeys { keys: ring.to_text() })?;
+        self.lock().as_mut().context("egress is being ended")?.write_all(&line).context("telling egress other keys")?;
+        self.link.await_keys(ring).await
+    }
 }
 
 /// Starts it, and waits until it answers.
@@ -45,13 +91,13 @@ pub(crate) async fn start(data_dir: &Path, keys: &KeyRing, config: &EgressConfig
     // What an earlier one left would be connected to in its place.
     let _ = std::fs::remove_file(&socket);
     let launch = Launch { socket: socket.clone(), keys: keys.to_text(), config: config.clone(), log: log.to_owned() };
-    let mut line = Zeroizing::new(serde_json::to_vec(&launch)?);
-    line.push(b'\n');
     let mut keeper = spawn(KEEPER)?;
-    keeper.stdin.as_mut().context("egress has no standard input")?.write_all(&line).context("telling egress its keys")?;
-    let (link, certificates) =
-        EgressLink::connect(socket, keys.public()).await.context("starting egress; its log says why it does not answer")?;
-    Ok(Running { link: Arc::new(link), certificates, keeper })
+    let mut input = keeper.stdin.take().context("egress has no standard input")?;
+    input.write_all(&launch.line()?).context("telling egress its keys")?;
+    let (link, certificates) = EgressLink::connect(socket, keys).await.context("starting egress; its log says why it does not answer")?;
+    let link = Arc::new(link);
+    let keys = Arc::new(KeyPipe { input: Mutex::new(Some(input)), link: Arc::clone(&link) });
+    Ok(Running { link, certificates, keys, keeper })
 }
 
 /// Starts this program in such a role, with a pipe to tell it what it needs, and nothing of this process's variables.
@@ -64,7 +110,7 @@ pub(super) fn spawn(role: &str) -> anyhow::Result<Child> {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
+        drop(self.keys.lock().take());
         // It ends by itself now; without this it would stay a zombie for as long as this process lives.
         let _ = self.keeper.wait();
     }

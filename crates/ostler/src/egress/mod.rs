@@ -10,6 +10,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub(crate) use launch::{Running, start};
+#[cfg(test)]
+pub(crate) use link::EgressLink;
 
 /// The first argument of these processes.
 pub(crate) const ROLE: &str = "egress";

@@ -1,17 +1,18 @@
 //! Egress itself.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ostler_egress::{Egress, control};
 use ostler_seal::open::KeyRing;
 use tokio::net::UnixListener;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::launch::Launch;
+use super::launch::{Launch, NewKeys};
 use crate::logging;
 
 pub(super) fn main() -> anyhow::Result<()> {
@@ -24,11 +25,21 @@ pub(super) fn main() -> anyhow::Result<()> {
     let ring = KeyRing::parse(&launch.keys).context("the keys cannot be read")?;
     launch.keys = Zeroizing::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
-    let (alone, is_alone) = oneshot::channel();
+    // The end of it is the end of who started this.
+    let (heard, mut keys) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        let mut rest = [0; 64];
-        while matches!(std::io::stdin().lock().read(&mut rest), Ok(count) if count > 0) {}
-        let _ = alone.send(());
+        let mut input = std::io::stdin().lock();
+        loop {
+            let mut line = Zeroizing::new(String::new());
+            match input.read_line(&mut line) {
+                Ok(count) if count > 0 => {}
+                _ => return,
+            }
+            match serde_json::from_str::<NewKeys>(&line).ok().and_then(|said| KeyRing::parse(&said.keys)) {
+                Some(ring) => drop(heard.send(ring)),
+                None => tracing::error!("what was said is no key"),
+            }
+        }
     });
     runtime.block_on(async {
         let egress = Egress::start(ring, &launch.config)?;
@@ -37,11 +48,19 @@ pub(super) fn main() -> anyhow::Result<()> {
         let listener = UnixListener::bind(&launch.socket).with_context(|| format!("listening on {}", launch.socket.display()))?;
         std::fs::set_permissions(&launch.socket, std::fs::Permissions::from_mode(0o600))?;
         tracing::info!(pid = std::process::id(), "egress serves sandboxes");
-        tokio::select! {
-            () = control::serve(egress, listener) => {}
-            _ = is_alone => {}
+        let mut serving = std::pin::pin!(control::serve(Arc::clone(&egress), listener));
+        loop {
+            tokio::select! {
+                () = &mut serving => return Ok(()),
+                said = keys.recv() => match said {
+                    Some(ring) => {
+                        tracing::info!(newest = %ring.public().id(), keys = ring.ids().len(), "egress opens secrets with other keys from now on");
+                        egress.take_keys(ring);
+                    }
+                    None => return Ok(()),
+                },
+            }
         }
-        Ok(())
     })
 }
 

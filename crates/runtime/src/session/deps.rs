@@ -26,6 +26,8 @@ pub(crate) struct Deps {
     pub(crate) egress: Arc<dyn Egress>,
     /// The sandboxes that it is to serve.
     pub(crate) networks: Networks,
+    /// Held by who seals, whole by who takes a key away.
+    pub(crate) sealing: tokio::sync::RwLock<()>,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,

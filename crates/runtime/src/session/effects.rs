@@ -195,7 +195,12 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
         };
     }
     fault::point(Point::BeforeDispatch);
-    match run_or_cancel(alive.as_ref(), &request, &cancel).await {
+    if deps.networks.knows(session) {
+        deps.networks.log().began(session, &call.id, deps.ambient.now());
+    }
+    let ran = run_or_cancel(alive.as_ref(), &request, &cancel).await;
+    deps.networks.log().ended(session, &call.id, deps.ambient.now());
+    match ran {
         Some(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
         Some(Err(CallError::Refused(why))) => {
             Input::CallFinished { call: call.id, outcome: CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun) }

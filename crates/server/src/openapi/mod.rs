@@ -15,7 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
 use crate::routes::{
-    agents, api_keys, budget, credentials, environments, events, health, models, retry, sandboxes, sessions, stream, threads, vaults,
+    agents, api_keys, budget, credentials, environments, events, health, metrics, models, network, retry, sandboxes, sessions, stream,
+    threads, vaults,
 };
 
 const ABOUT: &str = "Runs LLM agents as sandboxed, durable, multi-tenant processes. The wire API is that of Claude Managed Agents; what is \
@@ -31,13 +32,16 @@ const TAGS: [(&str, &str); 8] = [
     ("threads", "The contexts inside a session; each session has one. For clients that name a `managed-agents` beta."),
     ("vaults", "Secrets that agents can use and never see."),
     ("models", "The models that agents can name."),
-    ("platform", "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live."),
+    (
+        "platform",
+        "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live, what they did in the network, counters.",
+    ),
 ];
 
 const PROBES: (&str, &str) = ("probes", "How the server is, and this description. Needs no key.");
 
 /// Every route of the API, with its description.
-const ROUTES: [fn() -> OpenApiRouter<Api>; 14] = [
+const ROUTES: [fn() -> OpenApiRouter<Api>; 16] = [
     agents::routes,
     environments::routes,
     sessions::routes,
@@ -45,12 +49,14 @@ const ROUTES: [fn() -> OpenApiRouter<Api>; 14] = [
     stream::routes,
     threads::routes,
     retry::routes,
+    network::routes,
     vaults::routes,
     credentials::routes,
     sandboxes::routes,
     api_keys::routes,
     budget::routes,
     models::routes,
+    metrics::routes,
     health::routes,
 ];
 

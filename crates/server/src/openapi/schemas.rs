@@ -93,7 +93,7 @@ const CONSTANTS: [(&str, &str); 19] = [
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 24] = [
+const ALWAYS_THERE: [(&str, &[&str]); 26] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
@@ -108,10 +108,12 @@ const ALWAYS_THERE: [(&str, &[&str]); 24] = [
     ("ListPage_Credential", &["next_page"]),
     ("ListPage_Environment", &["next_page"]),
     ("ListPage_Event", &["next_page"]),
+    ("ListPage_NetworkLogLine", &["next_page"]),
     ("ListPage_SessionThread", &["next_page"]),
     ("ListPage_Vault", &["next_page"]),
     ("McpProbe", &["http_response"]),
     ("ModelPage", &["first_id", "last_id"]),
+    ("NetworkRequest", &["path", "status", "tool_use_id"]),
     ("RefusalDetails", &["category", "explanation"]),
     ("Session", &["archived_at", "budget", "title"]),
     ("SessionAgent", &["description", "multiagent", "system"]),
