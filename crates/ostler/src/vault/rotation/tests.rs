@@ -1,3 +1,5 @@
+//! Every prefix of the steps, a crash, and the whole again; and keys that the operator keeps.
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
