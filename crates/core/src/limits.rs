@@ -116,6 +116,8 @@ pub const CALL_RETRIES: u32 = 3;
 pub const MAX_OUTPUT_TOKENS: u32 = 16_384;
 /// Deaths of a session in a row, without progress, before it is set aside.
 pub const DEATHS_BEFORE_SET_ASIDE: u32 = 3;
+/// Credentials of one session that its clients are told of because they cannot be used.
+pub const CREDENTIAL_FAULTS: usize = 256;
 /// Characters of an error's message towards clients.
 pub const ERROR_MESSAGE_CHARS: usize = 1_000;
 

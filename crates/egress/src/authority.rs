@@ -1,12 +1,12 @@
-//! The certificate authority of an installation, which only its own sandboxes trust. Its key follows from the vault key and is
-//! stored nowhere.
+//! The certificate authority of an installation, which only its own sandboxes trust. Its key follows from a number that belongs to
+//! the vault keys and stays when they change.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use ostler_seal::open::KeyPair as VaultKey;
+use aws_lc_rs::hmac;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
@@ -15,6 +15,8 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
+
+use zeroize::Zeroizing;
 
 use crate::limits;
 
@@ -118,9 +120,9 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// The authority that follows from a vault key; always the same one.
-    pub fn of(key: &VaultKey, provider: Arc<CryptoProvider>) -> Result<Self, AuthorityError> {
-        let key = authority_key(key)?;
+    /// The authority that follows from a secret number; always the same one.
+    pub fn of(number: &[u8; 32], provider: Arc<CryptoProvider>) -> Result<Self, AuthorityError> {
+        let key = authority_key(number)?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -211,15 +213,15 @@ impl Authority {
     }
 }
 
-/// A key of P-256 that follows from the vault key: the first of a sequence of derived numbers that is one.
-fn authority_key(key: &VaultKey) -> Result<KeyPair, AuthorityError> {
+/// A key of P-256 that follows from a number: the number itself, or the first of those derived from it that is one.
+fn authority_key(number: &[u8; 32]) -> Result<KeyPair, AuthorityError> {
     use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 
     // All but one of 2^32 numbers are keys.
     const TRIES: u8 = 8;
     for count in 0..TRIES {
-        let number = key.derived(&format!("egress authority 1 {count}"));
+        let number = if count == 0 { Zeroizing::new(*number) } else { derived(number, count) };
         let Ok(private) = PrivateKey::from_private_key(&ECDH_P256, &*number) else { continue };
         let public = private.compute_public_key().map_err(failed)?;
         let pair = EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_ASN1_SIGNING, &*number, public.as_ref());
@@ -228,6 +230,13 @@ fn authority_key(key: &VaultKey) -> Result<KeyPair, AuthorityError> {
         return KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256).map_err(failed);
     }
     Err(failed("no key follows from the vault key"))
+}
+
+fn derived(number: &[u8; 32], count: u8) -> Zeroizing<[u8; 32]> {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, number), format!("egress authority 1 {count}").as_bytes());
+    let mut next = Zeroizing::new([0; 32]);
+    next.copy_from_slice(tag.as_ref());
+    next
 }
 
 #[cfg(test)]
@@ -239,18 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn a_vault_key_has_one_authority() {
-        let key = VaultKey::generate().unwrap();
-        let public = |key: &VaultKey| authority_key(key).unwrap().public_key_raw().to_vec();
-        use rcgen::PublicKeyData as _;
-        let again = VaultKey::from_line(&key.to_line()).unwrap();
-        assert_eq!(authority_key(&key).unwrap().subject_public_key_info(), authority_key(&again).unwrap().subject_public_key_info());
-        assert_ne!(public(&key), public(&VaultKey::generate().unwrap()));
-        assert!(Authority::of(&key, provider()).unwrap().certificate().starts_with("-----BEGIN CERTIFICATE-----"));
+    fn a_number_has_one_authority_and_every_number_has_one() {
+        let public = |number: &[u8; 32]| authority_key(number).unwrap().public_key_raw().to_vec();
+        assert_eq!(public(&[7; 32]), public(&[7; 32]));
+        assert_ne!(public(&[7; 32]), public(&[8; 32]));
+        // No key of the curve itself, and the next ones are.
+        assert!(!public(&[0; 32]).is_empty() && public(&[0; 32]) != public(&[0xff; 32]));
+        assert!(Authority::of(&[7; 32], provider()).unwrap().certificate().starts_with("-----BEGIN CERTIFICATE-----"));
     }
 
     fn authority() -> Authority {
-        Authority::of(&VaultKey::generate().unwrap(), provider()).unwrap()
+        Authority::of(&[9; 32], provider()).unwrap()
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub enum GrantError {
 }
 
 /// A placeholder and its secret.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Grant {
     /// What the sandbox sees.
     pub(crate) placeholder: String,
@@ -74,6 +74,11 @@ impl Grants {
     pub(crate) fn new(grants: Vec<Grant>) -> Self {
         let scrubs = Table::new(grants.iter().flat_map(forms));
         Self { grants, scrubs: Arc::new(scrubs) }
+    }
+
+    /// Whether others allow the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.grants == other.grants
     }
 
     /// Those that may be used at a host.

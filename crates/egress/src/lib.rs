@@ -46,7 +46,7 @@ mod websocket;
 pub use authority::{Authority, AuthorityError};
 pub use grants::{Grant, GrantError, opened};
 pub use machine::Machine;
-pub use ostler_core::egress::{Record, SealedGrant, Terms, policy};
+pub use ostler_core::egress::{Record, SealedGrant, Terms, Unusable, policy};
 pub use resolve::ResolveConfig;
 pub use sandboxes::Doors;
 pub use service::{Egress, EgressConfig, SearchEngine, StartError};

@@ -64,6 +64,8 @@ pub const FRAME_BYTES: usize = 8 << 20;
 pub const FRAME_DESCRIPTORS: usize = 8;
 /// Records of what happened that wait to be fetched; more are counted and dropped.
 pub const RECORDS: usize = 4_096;
+/// The same of one sandbox, so that none takes the room of all.
+pub const RECORDS_PER_SANDBOX: usize = 1_024;
 /// Bytes of a path that are recorded.
 pub const PATH_BYTES: usize = 2_048;
 /// Bytes of an answer that are shown when a credential is tried.

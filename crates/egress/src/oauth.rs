@@ -91,7 +91,7 @@ pub(crate) async fn renew(
     };
     let sealed = |part: &str, secret: &str| {
         let binding = Binding { part: part.to_owned(), ..owner.clone() };
-        seal(egress.public_key(), &binding, secret.as_bytes()).map_err(|error| error.to_string())
+        seal(&egress.public_key(), &binding, secret.as_bytes()).map_err(|error| error.to_string())
     };
     Ok(Renewal::Renewed {
         access_token: sealed(ACCESS_TOKEN, &answer.access_token)?,

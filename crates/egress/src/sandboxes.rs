@@ -188,7 +188,7 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Other terms; connections that the former ones allowed end. Whether the sandbox is known.
+    /// Other terms; connections end that the former ones allowed, and these would not in the same way. Whether the sandbox is known.
     pub(crate) fn change(&self, session: &SessionId, terms: Terms, grants: Grants) -> bool {
         let Some(sandbox) = self.lock().get(session).cloned() else { return false };
         sandbox.renew();
@@ -200,6 +200,17 @@ impl Sandboxes {
             return true;
         }
         let is_same_policy = live.policy == terms.policy;
+        if is_same_policy && live.grants.is_same(&grants) {
+            // A secret that was only sealed anew is the same secret.
+            *live = Arc::new(Live {
+                policy: terms.policy.clone(),
+                terms,
+                grants: Arc::clone(&live.grants),
+                policy_ended: live.policy_ended.clone(),
+                grants_ended: live.grants_ended.clone(),
+            });
+            return true;
+        }
         let policy_ended = if is_same_policy { live.policy_ended.clone() } else { sandbox.ended.child_token() };
         let next =
             Live { policy: terms.policy.clone(), terms, grants: Arc::new(grants), grants_ended: policy_ended.child_token(), policy_ended };

@@ -1,9 +1,9 @@
 //! All of egress in one process: what it knows, and what can be asked of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use ostler_core::egress::{Question, Record, Terms};
+use ostler_core::egress::{Question, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
@@ -19,7 +19,7 @@ use crate::confine::User;
 use crate::grants::{self, Grants};
 use crate::machine::Machine;
 use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
-use crate::record::Records;
+use crate::record::{Records, Taken};
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
 use crate::{limits, trust};
@@ -86,7 +86,7 @@ impl Offers {
 /// Egress.
 #[derive(Debug)]
 pub struct Egress {
-    ring: KeyRing,
+    ring: RwLock<Arc<KeyRing>>,
     pub(crate) authority: Authority,
     trusted: String,
     pub(crate) resolver: Resolver,
@@ -117,8 +117,8 @@ impl Egress {
             Arc::new(tls)
         };
         let egress = Arc::new(Self {
-            authority: Authority::of(ring.newest(), provider)?,
-            ring,
+            authority: Authority::of(ring.authority(), provider)?,
+            ring: RwLock::new(Arc::new(ring)),
             trusted: trust::pem(machine.roots()),
             resolver: Resolver::new(&config.resolve, machine),
             providers: Providers::new(providers, &config.resolve, machine)?,
@@ -145,13 +145,18 @@ impl Egress {
     }
 
     /// The key that secrets are closed for.
-    pub fn public_key(&self) -> &PublicKey {
-        self.ring.public()
+    pub fn public_key(&self) -> PublicKey {
+        self.ring().public().clone()
     }
 
     /// The keys that open secrets.
-    pub fn ring(&self) -> &KeyRing {
-        &self.ring
+    pub fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens and closes with other keys from now on. What was opened before goes on.
+    pub fn take_keys(&self, ring: KeyRing) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
     }
 
     /// The certificate of this installation's authority, in PEM.
@@ -173,14 +178,14 @@ impl Egress {
     }
 
     /// Listens to a sandbox from now on, for as long as its lease is renewed. Returns why grants are left out, if any are.
-    pub fn register(self: &Arc<Self>, session: SessionId, terms: Terms, doors: Doors) -> std::io::Result<Vec<String>> {
+    pub fn register(self: &Arc<Self>, session: SessionId, terms: Terms, doors: Doors) -> std::io::Result<Vec<Unusable>> {
         let (grants, unusable) = self.open(&terms);
         self.sandboxes.register(self, session, terms, grants, doors)?;
         Ok(unusable)
     }
 
     /// Changes what a sandbox may; what went on by the former terms ends. None: the sandbox is not known.
-    pub fn change(&self, session: &SessionId, terms: Terms) -> Option<Vec<String>> {
+    pub fn change(&self, session: &SessionId, terms: Terms) -> Option<Vec<Unusable>> {
         let (grants, unusable) = self.open(&terms);
         self.sandboxes.change(session, terms, grants).then_some(unusable)
     }
@@ -205,17 +210,17 @@ impl Egress {
         self.sandboxes.settle(session, question, is_allowed)
     }
 
-    /// Takes what was recorded, and how many records were lost.
-    pub fn take_records(&self, most: usize) -> (Vec<Record>, u64) {
+    /// Takes what was recorded, and how many records of which sandboxes were lost.
+    pub fn take_records(&self, most: usize) -> Taken {
         self.records.take(most)
     }
 
-    fn open(&self, terms: &Terms) -> (Grants, Vec<String>) {
-        let (mut grants, mut unusable) = (Vec::new(), Vec::new());
+    fn open(&self, terms: &Terms) -> (Grants, Vec<Unusable>) {
+        let (ring, mut grants, mut unusable) = (self.ring(), Vec::new(), Vec::new());
         for grant in &terms.grants {
-            match grants::opened(&self.ring, &terms.organization, &terms.workspace, grant.clone()) {
+            match grants::opened(&ring, &terms.organization, &terms.workspace, grant.clone()) {
                 Ok(grant) => grants.push(grant),
-                Err(error) => unusable.push(error.to_string()),
+                Err(error) => unusable.push(Unusable { credential: grant.credential.clone(), reason: error.to_string() }),
             }
         }
         (Grants::new(grants), unusable)

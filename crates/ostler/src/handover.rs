@@ -55,7 +55,7 @@ pub(crate) fn become_server(
     let providers = settings.providers.iter().map(Provider::for_egress).collect();
     let search = settings.search.as_ref().and_then(|search| search.for_egress.clone());
     let config = EgressConfig { search, ..settings.egress.clone() };
-    let keeper = egress::start(&settings.data_dir, &keys, &config, providers, log)?;
+    let keeper = egress::start(&settings.data_dir, &settings.vault_key, &keys, &config, providers, log)?;
     let handover = Handover {
         settings: text.map(keyless_file).transpose()?,
         prompt,

@@ -59,3 +59,11 @@ pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
 
 /// The pause between two looks whether packages are installed.
 pub(crate) const PACKAGES_LOOK: Duration = Duration::from_millis(500);
+/// How long egress may take to have other keys.
+pub(crate) const EGRESS_TAKES: Duration = Duration::from_secs(15);
+/// Bytes of a question to a running server on its own machine.
+pub(crate) const ADMIN_BYTES: u64 = 4 << 10;
+/// How long it may take to be asked.
+pub(crate) const ADMIN_ASK: Duration = Duration::from_secs(5);
+/// Credentials that are named in a message.
+pub(crate) const CREDENTIALS_NAMED: usize = 5;

@@ -2,6 +2,7 @@
 //! [`node`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
+mod admin;
 mod bootstrap;
 mod cli;
 mod client;
@@ -16,6 +17,7 @@ mod node;
 mod run;
 mod serve;
 mod terminal;
+mod vault;
 mod vault_key;
 
 use std::process::ExitCode;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Models { command } => commands::models(command),
         Command::Sandboxes { command } => commands::sandboxes(command),
         Command::Images { command } => commands::images(command),
+        Command::Vault { command } => vault::main(command),
         Command::Doctor(args) => doctor::main(args),
         Command::Config { command: ConfigCommand::Default } => config::print_default(),
         Command::Config { command: ConfigCommand::Show(args) } => config::show(args),

@@ -16,16 +16,19 @@ use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
 use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, Wishes};
+use ostler_server::keys::ApiKeySecret;
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, Admin};
 use crate::bootstrap;
 use crate::client::Access;
 use crate::config::{Provider, Settings};
-use crate::egress;
 use crate::handover::Begun;
+use crate::vault::KeyHolder;
+use crate::{egress, vault};
 
 /// What is logged unless something is said.
 const DEFAULT_LOG: &str = "info";
@@ -44,6 +47,7 @@ pub(crate) struct Node {
     egress: egress::Running,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<anyhow::Result<()>>,
+    admin: tokio::task::JoinHandle<()>,
     _lock: DataDirLock,
 }
 
@@ -85,10 +89,14 @@ impl Node {
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
         sandboxes.abandon_builds().await.context("removing what is left of builds of packages")?;
-        sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
+        let trusts_others = sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
         let mut policy = settings.sandbox.policy.clone();
         policy.usual.doors = true;
         let wishes = Wishes { spec: policy.usual.clone(), ..settings.sandbox.wishes() };
+        if trusts_others {
+            let none = Wishes { spares: 0, ..wishes.clone() };
+            sandboxes.attend(Vec::new(), &none).await.context("ending sandboxes that wait for sessions and trust others")?;
+        }
         let backend = Arc::new(LocalSandboxes::new(sandboxes.clone(), wishes));
         let router = SessionRouter::new(RouterConfig {
             store: Arc::clone(&store),
@@ -105,7 +113,12 @@ impl Node {
         });
 
         let stop = CancellationToken::new();
-        let config = ServerConfig { allowed_hosts: settings.allowed_hosts.clone(), ..ServerConfig::new(address) };
+        let config = ServerConfig {
+            allowed_hosts: settings.allowed_hosts.clone(),
+            metrics_token: settings.metrics_token.as_ref().map(|token| ApiKeySecret::from_preset(token.expose()).sha256),
+            ..ServerConfig::new(address)
+        };
+        let stored = Arc::clone(&store);
         let state = AppState { store, router: router.clone(), ambient, config };
         let shutdown = stop.clone();
         let server = tokio::spawn(async move { ostler_server::serve(state, listener, shutdown).await.context("the HTTP server failed") });
@@ -113,6 +126,16 @@ impl Node {
         tokio::spawn(router.clone().watch_sandboxes());
         tokio::spawn(router.clone().watch_networks());
         tokio::spawn(router.clone().check_packages());
+        let (kept, opens) = (Arc::clone(&stored), Arc::clone(&egress.link));
+        tokio::spawn(async move { vault::report(kept.as_ref(), opens.as_ref()).await });
+        let admin = Admin {
+            vault_key: settings.vault_key.clone(),
+            store: stored,
+            egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
+            holder: Arc::clone(&egress.keys) as Arc<dyn KeyHolder>,
+            router: router.clone(),
+        };
+        let admin = admin::serve(&data_dir, admin)?;
         let recovering = router.clone();
         tokio::spawn(async move {
             if let Err(error) = recovery::recover(recovering).await {
@@ -130,6 +153,7 @@ impl Node {
             egress,
             stop,
             server,
+            admin,
             _lock: begun.lock,
         })
     }
@@ -152,6 +176,7 @@ impl Node {
     /// them the spawner.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
+        self.admin.abort();
         self.router.stop().await;
         let ended = match (&mut self.server).await {
             Ok(result) => result,

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::VaultKey;
 use crate::limits;
+use crate::vault::Keys;
 
 const SHAPE: &str =
     "a vault key is lines that begin with \"ostler-key-1\", as the first start writes them; bring the file back from where you keep it";
@@ -25,8 +26,12 @@ pub(crate) fn usual_file(data_dir: &Path) -> PathBuf {
 /// Reads the keys from where the settings say, and makes a first one in a file that is not there yet.
 pub(crate) fn read(from: &VaultKey) -> anyhow::Result<KeyRing> {
     match from {
-        VaultKey::Text(text) => KeyRing::parse(text.expose()).with_context(|| format!("OSTLER_VAULT_KEY: {SHAPE}")),
-        VaultKey::Command(command) => from_command(command),
+        // Where a variable cannot have several lines, a comma is the end of one.
+        VaultKey::Text(text) => {
+            let lines = Zeroizing::new(text.expose().replace(',', "\n"));
+            KeyRing::parse(text.expose()).or_else(|| KeyRing::parse(&lines)).with_context(|| format!("OSTLER_VAULT_KEY: {SHAPE}"))
+        }
+        VaultKey::Command(command) => from_command(command, |_| ()),
         VaultKey::File(path) => match from_file(path)? {
             Some(ring) => Ok(ring),
             None => make(path),
@@ -34,9 +39,12 @@ pub(crate) fn read(from: &VaultKey) -> anyhow::Result<KeyRing> {
     }
 }
 
-fn from_command(command: &str) -> anyhow::Result<KeyRing> {
-    let output = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.context("running vault.key_command")?;
+/// Reads what a command prints, which may be given other surroundings than this process has.
+pub(crate) fn from_command(command: &str, surround: impl FnOnce(&mut Command)) -> anyhow::Result<KeyRing> {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    surround(&mut shell);
+    let output = shell.output().context("running vault.key_command")?;
     let text = Zeroizing::new(output.stdout);
     if !output.status.success() {
         bail!("vault.key_command ended with {}", output.status);
@@ -62,6 +70,49 @@ fn from_file(path: &Path) -> anyhow::Result<Option<KeyRing>> {
     file.take(limits::KEY_FILE_BYTES).read_to_string(&mut text).with_context(|| format!("reading the vault key {}", path.display()))?;
     let ring = KeyRing::parse(&text).with_context(|| format!("the vault key {} is damaged: {SHAPE}", path.display()))?;
     Ok(Some(ring))
+}
+
+impl Keys {
+    /// The public halves of these.
+    pub(crate) fn of(ring: &KeyRing) -> Self {
+        Self { newest: ring.public().clone(), former: ring.former().cloned().collect() }
+    }
+}
+
+/// What is there, as text, with a new key in front.
+pub(crate) fn with_new(from: &VaultKey) -> anyhow::Result<Zeroizing<String>> {
+    let pair = KeyPair::generate().context("no randomness for a vault key")?;
+    let ring = match from {
+        VaultKey::File(path) if path.symlink_metadata().is_err() => KeyRing::new(pair, Vec::new()),
+        from => read(from)?.with_new(pair),
+    };
+    Ok(ring.to_text())
+}
+
+/// Puts other keys into the file, whole or not at all: whoever reads it finds the former ones or these.
+pub(crate) fn replace(path: &Path, ring: &KeyRing) -> anyhow::Result<()> {
+    // Always the same name, so that a draft with keys in it is not left by one who is killed here.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".next");
+    let draft = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(HEADER.as_bytes())?;
+        file.write_all(ring.to_text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)?;
+        std::fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().with_context(|| {
+        format!(
+            "writing the vault key {}; its directory must be this user's to write, or put what `ostler vault new-key` prints into the file and run this again",
+            path.display()
+        )
+    })
 }
 
 /// Makes the first key, whole or not at all, and never over one that somebody else made meanwhile.
@@ -116,6 +167,23 @@ mod tests {
         let command = VaultKey::Command(format!("cat {}", path.display()));
         assert_eq!(read(&command).unwrap().public(), first.public());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn other_keys_take_the_place_of_the_former_ones_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k");
+        let first = read(&VaultKey::File(path.clone())).unwrap();
+        let both = first.with_new(KeyPair::generate().unwrap());
+        // What one left who was killed is no obstacle, and does not stay.
+        std::fs::write(dir.path().join("k.next"), "half a ke").unwrap();
+        replace(&path, &both).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(read(&VaultKey::File(path.clone())).unwrap().ids(), both.ids());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+        let one_line = both.to_text().trim().replace('\n', ",");
+        assert_eq!(read(&VaultKey::Text(crate::config::Secret::new(one_line))).unwrap().ids(), both.ids());
+        assert!(replace(&dir.path().join("none/k"), &both).unwrap_err().to_string().contains("new-key"));
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use async_trait::async_trait;
-use ostler_core::egress::{Question, Terms};
+use ostler_core::egress::{Lost, Question, Record, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Refresh;
 use ostler_core::resources::validation::HttpAnswer;
-use ostler_seal::{Binding, PublicKey, Sealed};
+use ostler_seal::{Binding, KeyId, PublicKey, Sealed};
 
 /// Why egress did not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,11 +65,22 @@ pub enum TokenAnswer {
     Failed(Option<HttpAnswer>),
 }
 
+/// What sandboxes did since the last time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Line by line, in the order in which it ended.
+    pub records: Vec<Record>,
+    /// How much was lost.
+    pub dropped: Vec<Lost>,
+}
+
 /// The way to egress.
 #[async_trait]
 pub trait Egress: Send + Sync + fmt::Debug {
     /// The key that secrets are closed for.
     fn public_key(&self) -> PublicKey;
+    /// The names of all keys that open secrets, the newest first.
+    fn key_ids(&self) -> Vec<KeyId>;
     /// Opens a secret of this owner and closes it with another binding.
     async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError>;
     /// Renews an OAuth token.
@@ -79,11 +90,11 @@ pub trait Egress: Send + Sync + fmt::Debug {
     fn serves_sandboxes(&self) -> bool;
     /// The socket at which it takes calls of the server to the outside ([`ostler_core::egress::calls`]); none: there are none.
     fn calls(&self) -> Option<&Path>;
-    /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns why
-    /// credentials cannot be used, if some cannot.
-    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError>;
+    /// Serves a sandbox from now on, whose doors these are, until nobody says for a minute that it is needed. Returns the
+    /// credentials that cannot be used, if some cannot.
+    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<Unusable>, EgressError>;
     /// Changes what a sandbox may; what went on by what is gone ends. `None`: the sandbox is not known there.
-    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<String>>, EgressError>;
+    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<Unusable>>, EgressError>;
     /// Says that sandboxes are needed; returns those that are not known there.
     async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError>;
     /// The requests that wait for a person, by their sandboxes.
@@ -97,4 +108,6 @@ pub trait Egress: Send + Sync + fmt::Debug {
     }
     /// A sandbox is gone.
     async fn release(&self, session: &SessionId) -> Result<(), EgressError>;
+    /// Takes what sandboxes did, at most so many records.
+    async fn records(&self, most: usize) -> Result<Fetched, EgressError>;
 }

@@ -66,6 +66,24 @@ pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// How often egress is told which sandboxes it is to serve.
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
+/// Records of the network log that are fetched at once; a thousand of the longest fit into an answer.
+pub const NETWORK_RECORDS: usize = 1_000;
+/// Fetches in a row, so that a flood keeps nobody waiting.
+pub const NETWORK_FETCHES: usize = 8;
+/// How long lines of network logs are kept.
+pub const NETWORK_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often old ones are deleted.
+pub const NETWORK_FORGET: Duration = Duration::from_secs(60);
+/// How long the last lines may take when the server stops.
+pub const NETWORK_LAST: Duration = Duration::from_secs(2);
+/// Calls of one session whose times are known, to say which made a request.
+pub const CALL_TIMES: usize = 256;
+/// Credentials that are remembered as having been logged because they cannot be used.
+pub const UNUSABLE_LOGGED: usize = 10_000;
+/// Credentials that are read at once to be sealed for another key.
+pub const RESEALED_AT_ONCE: usize = 100;
+/// Tries to seal a credential anew while others change it.
+pub const RESEAL_TRIES: usize = 64;
 /// A token that holds no longer than this is renewed before it is used.
 pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// For how long a new token is believed to hold at most, in seconds.

@@ -5,21 +5,24 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_core::egress::policy::Policy;
-use ostler_core::egress::{Answered, Caps, SealedGrant, Terms, placeholder};
+use ostler_core::egress::{Answered, Caps, SealedGrant, Terms, Unusable, placeholder};
 use ostler_core::events::client::Confirmation;
 use ostler_core::ids::{CredentialId, EnvironmentId, SessionId, VaultId};
 use ostler_core::limits::CREDENTIALS_PER_VAULT;
 use ostler_core::resources::confirmation::Asked;
-use ostler_core::resources::credential::{Auth, CredentialBody, SECRET_VALUE};
+use ostler_core::resources::credential::{Auth, CredentialBody, CredentialNetworking, SECRET_VALUE};
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Scope, SystemReason};
+use ostler_core::session::fault::{CredentialFault, FaultKind};
 use ostler_store::{DocumentFilter, PageRequest};
 use serde::Deserialize;
 
 use crate::egress::EgressError;
 use crate::limits;
 use crate::mcp::credential::CREDENTIAL;
+use crate::network_log::{self, NetworkLog};
+use crate::notices::Notices;
 use crate::router::SessionRouter;
 use crate::sandbox::SandboxLink;
 use crate::session::deps::Deps;
@@ -30,8 +33,23 @@ struct Described {
     terms: Terms,
     /// The placeholders, by the names of their variables.
     environment: BTreeMap<String, String>,
+    /// For each credential whose secret it may use: where it is, its variable, and whether it leads to a host.
+    credentials: Vec<(CredentialFault, bool)>,
     vaults: Vec<VaultId>,
     from: EnvironmentId,
+}
+
+impl Described {
+    /// Credentials that are for hosts that the environment does not allow.
+    fn unreachable(&self) -> Vec<CredentialFault> {
+        self.credentials.iter().filter(|(_, reaches)| !reaches).map(|(fault, _)| fault.clone()).collect()
+    }
+
+    /// What to say of those that egress cannot use.
+    fn unusable(&self, unusable: &[Unusable]) -> Vec<CredentialFault> {
+        let of = |found: &Unusable| self.credentials.iter().find(|(fault, _)| fault.credential == found.credential);
+        unusable.iter().filter_map(of).map(|(fault, _)| CredentialFault { kind: FaultKind::Unusable, ..fault.clone() }).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -53,11 +71,33 @@ pub(crate) struct Networks {
     known: Mutex<HashMap<SessionId, Known>>,
     /// Held while it is read what a sandbox may, until that is noted: who changes something afterwards finds it noted.
     reading: tokio::sync::Mutex<()>,
+    notices: Notices,
+    log: NetworkLog,
 }
 
 impl Networks {
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What sessions are to be told.
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// What sandboxes did.
+    pub(crate) fn log(&self) -> &NetworkLog {
+        &self.log
+    }
+
+    /// How many sandboxes egress serves.
+    pub(crate) fn served(&self) -> u64 {
+        u64::try_from(self.lock().values().filter(|known| known.is_served).count()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a sandbox of this session is known.
+    pub(crate) fn knows(&self, session: &SessionId) -> bool {
+        self.lock().contains_key(session)
     }
 
     /// The variables that calls of a session bring.
@@ -76,6 +116,7 @@ pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<
         Ok(described) => described,
         Err(why) => return tracing::error!(%session, why, "what a sandbox may reach is not known; it reaches nothing"),
     };
+    deps.networks.notices.add(session, described.unreachable());
     let known = Known { link: Arc::clone(link), described, is_served: false, is_told: false, is_offline: false, turn: Arc::default() };
     deps.networks.lock().insert(session.clone(), known);
     drop(reading);
@@ -99,9 +140,10 @@ async fn tell(deps: &Deps, session: &SessionId) {
             },
             Err(error) => return tracing::warn!(%session, %error, "egress was not told of a change; it is told again"),
         };
-        say_unusable(session, &unusable);
+        unusable.iter().for_each(|one| deps.networks.notices.log(session, one));
         let mut networks = deps.networks.lock();
         let Some(known) = networks.get_mut(session) else { return };
+        deps.networks.notices.add(session, known.described.unusable(&unusable));
         if !Arc::ptr_eq(&known.turn, &turn) {
             // The next life was introduced meanwhile; whatever was told of it may have been told before this.
             (known.is_served, known.is_told) = (false, false);
@@ -115,8 +157,8 @@ async fn tell(deps: &Deps, session: &SessionId) {
     }
 }
 
-/// Hands the doors of a sandbox to egress; why credentials cannot be used, if some cannot. Nothing where it did not work.
-async fn admit(deps: &Deps, session: &SessionId, link: &Arc<dyn SandboxLink>, terms: &Terms) -> Option<Vec<String>> {
+/// Hands the doors of a sandbox to egress; the credentials that cannot be used, if some cannot. Nothing where it did not work.
+async fn admit(deps: &Deps, session: &SessionId, link: &Arc<dyn SandboxLink>, terms: &Terms) -> Option<Vec<Unusable>> {
     let doors = match link.doors().await {
         Ok(Some(doors)) => doors,
         // It is offline, and there is nothing to tell.
@@ -140,12 +182,6 @@ async fn admit(deps: &Deps, session: &SessionId, link: &Arc<dyn SandboxLink>, te
     }
 }
 
-fn say_unusable(session: &SessionId, unusable: &[String]) {
-    for why in unusable {
-        tracing::warn!(%session, why, "a credential cannot be used");
-    }
-}
-
 /// Lets egress forget a sandbox that has ended.
 pub(crate) fn leave(deps: &Arc<Deps>, session: &SessionId) {
     if deps.networks.lock().remove(session).is_none() {
@@ -153,13 +189,19 @@ pub(crate) fn leave(deps: &Arc<Deps>, session: &SessionId) {
     }
     let (deps, session) = (Arc::clone(deps), session.clone());
     tokio::spawn(async move {
+        network_log::collect(&deps).await;
         // The next life of it takes its place there.
-        if deps.networks.lock().contains_key(&session) {
+        if deps.networks.knows(&session) {
             return;
         }
         // One that is not let go of is when its lease ends.
         if let Err(error) = deps.egress.release(&session).await {
             tracing::debug!(%session, %error, "egress was not told of the end of a sandbox");
+        }
+        // With its end its connections ended, which is written down then.
+        network_log::collect(&deps).await;
+        if !deps.networks.knows(&session) {
+            deps.networks.log.forget(&session);
         }
     });
 }
@@ -191,20 +233,27 @@ async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String>
         }
         None => (Policy::none(), Caps::of(None, most)),
     };
-    let (mut grants, mut variables) = (Vec::new(), BTreeMap::new());
+    let (mut grants, mut variables, mut credentials) = (Vec::new(), BTreeMap::new(), Vec::new());
     for vault in &vaults {
         let filter = DocumentFilter { parent: Some(vault.to_string()), ..DocumentFilter::default() };
         let page = PageRequest::first(usize::try_from(CREDENTIALS_PER_VAULT).unwrap_or(usize::MAX));
         let found = deps.store.documents(&scope, CREDENTIAL, &filter, &page).await.map_err(|error| unread(&error))?;
         for document in found.rows.into_iter().filter(|document| document.workspace == row.workspace) {
             let body: CredentialBody = serde_json::from_str(&document.body).map_err(|error| unread(&error))?;
-            let Auth::EnvironmentVariable { secret_name, .. } = body.auth else { continue };
+            let Auth::EnvironmentVariable { secret_name, networking, .. } = body.auth else { continue };
             let parts: Parts = document.sealed.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
             let (Some(sealed), Ok(credential)) = (parts.get(SECRET_VALUE), document.id.parse::<CredentialId>()) else { continue };
             // The first vault that has one counts.
             if variables.contains_key(&secret_name) {
                 continue;
             }
+            let hosts = match &networking {
+                CredentialNetworking::Unrestricted {} => None,
+                CredentialNetworking::Limited { allowed_hosts } => Some(allowed_hosts.as_slice()),
+            };
+            let (name, kind) = (secret_name.clone(), FaultKind::Unreachable);
+            let fault = CredentialFault { credential: credential.clone(), vault: vault.clone(), name, kind };
+            credentials.push((fault, policy.reaches(hosts)));
             let placeholder = placeholder(session, &secret_name);
             grants.push(SealedGrant { placeholder: placeholder.clone(), credential, sealed: sealed.clone() });
             variables.insert(secret_name, placeholder);
@@ -216,7 +265,7 @@ async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String>
         Answered { question, is_allowed }
     });
     let terms = Terms { organization: row.organization, workspace: row.workspace, policy, grants, answers: answers.collect(), caps };
-    Ok(Described { terms, environment: variables, vaults, from: row.environment_id })
+    Ok(Described { terms, environment: variables, credentials, vaults, from: row.environment_id })
 }
 
 /// What was changed that sandboxes may depend on.
@@ -226,6 +275,8 @@ pub enum Changed<'a> {
     Vault(&'a VaultId),
     /// An environment.
     Environment(&'a EnvironmentId),
+    /// Perhaps everything.
+    Everything,
     /// What a session remembers.
     Session(&'a SessionId),
 }
@@ -240,6 +291,7 @@ impl SessionRouter {
         let concerns = |session: &SessionId, known: &Known| match changed {
             Changed::Vault(vault) => known.described.vaults.contains(vault),
             Changed::Environment(environment) => known.described.from == *environment,
+            Changed::Everything => true,
             Changed::Session(changed) => session == changed,
         };
         // Who is being introduced with what was before is waited for, and found.
@@ -252,6 +304,7 @@ impl SessionRouter {
             match describe(deps, session).await {
                 Ok(described) => {
                     if let Some(known) = deps.networks.lock().get_mut(session) {
+                        deps.networks.notices.add(session, described.unreachable());
                         known.described = described;
                         known.is_told = false;
                     }
@@ -274,8 +327,14 @@ impl SessionRouter {
 
     /// Keeps sandboxes known to egress until the server stops, and makes them known again to one that was started anew.
     pub async fn watch_networks(self) {
+        if self.deps().egress.serves_sandboxes() {
+            tokio::join!(self.keep_known(), self.watch_network_log(), self.watch_notices());
+        }
+    }
+
+    async fn keep_known(&self) {
         let deps = self.deps();
-        while deps.egress.serves_sandboxes() {
+        loop {
             tokio::select! {
                 () = deps.stopping.cancelled() => return,
                 () = tokio::time::sleep(limits::NETWORK_LOOK) => {}

@@ -34,6 +34,7 @@ use crate::error::RuntimeError;
 use crate::limits;
 use crate::mcp::McpLinks;
 use crate::network::Networks;
+use crate::network_log;
 use crate::parking::{Rest, Sleeps};
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
@@ -159,6 +160,7 @@ impl SessionRouter {
             sandboxes: config.sandboxes,
             egress: config.egress,
             networks: Networks::default(),
+            sealing: tokio::sync::RwLock::default(),
             mcp: McpLinks::default(),
             asking: Asking::default(),
             ambient: config.ambient,
@@ -562,6 +564,9 @@ impl SessionRouter {
         self.shared.tasks.close();
         if tokio::time::timeout(limits::DRAIN, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some sessions did not stop in time; they are taken up at the next start");
+        }
+        if self.shared.deps.egress.serves_sandboxes() {
+            let _ = tokio::time::timeout(limits::NETWORK_LAST, network_log::collect(&self.shared.deps)).await;
         }
     }
 }

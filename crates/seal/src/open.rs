@@ -15,6 +15,8 @@ use crate::suite::{INFO, suite};
 
 /// The first word of a key's text form, with its version.
 const MARK: &str = "ostler-key-1";
+/// The same of the number that the authority of opened connections follows from.
+const AUTHORITY: &str = "ostler-authority-1";
 
 /// Why a sealed secret stays closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,8 +101,13 @@ impl KeyPair {
         Some(pair)
     }
 
+    /// The number that the authority of opened connections follows from, where none is kept beside the keys.
+    fn authority(&self) -> Number {
+        self.derived("egress authority 1 0")
+    }
+
     /// A secret number that follows from this key, another one for each purpose.
-    pub fn derived(&self, purpose: &str) -> Zeroizing<[u8; KEY_BYTES]> {
+    fn derived(&self, purpose: &str) -> Number {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.private);
         let tag = hmac::sign(&key, format!("ostler derived 1 {purpose}").as_bytes());
         let mut number = Zeroizing::new([0; KEY_BYTES]);
@@ -113,30 +120,61 @@ impl KeyPair {
     }
 }
 
+/// A secret number.
+type Number = Zeroizing<[u8; KEY_BYTES]>;
+
 /// The keys that are known: the first closes, all open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KeyRing {
     first: KeyPair,
     older: Vec<KeyPair>,
+    authority: Number,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.pairs()).finish()
+    }
 }
 
 impl KeyRing {
     /// Keys, the newest first.
     pub fn new(first: KeyPair, older: Vec<KeyPair>) -> Self {
-        Self { first, older }
+        let authority = older.last().unwrap_or(&first).authority();
+        Self { first, older, authority }
     }
 
-    /// Reads a key file: a line for each pair, the newest first; empty lines and those after `#` do not count.
+    /// Reads a key file: a line for each pair, the newest first, and perhaps one for the authority; empty lines and those after `#` do
+    /// not count.
     pub fn parse(text: &str) -> Option<Self> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut pairs = lines.map(KeyPair::from_line).collect::<Option<Vec<_>>>()?.into_iter();
-        Some(Self { first: pairs.next()?, older: pairs.collect() })
+        let (mut pairs, mut authority) = (Vec::new(), None);
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.strip_prefix(AUTHORITY) {
+                None => pairs.push(KeyPair::from_line(line)?),
+                Some(number) if authority.is_none() => {
+                    let bytes = Zeroizing::new(BASE64.decode(number.trim()).ok()?);
+                    authority = Some(Number::new(bytes.as_slice().try_into().ok()?));
+                }
+                Some(_) => return None,
+            }
+        }
+        let mut pairs = pairs.into_iter();
+        let ring = Self::new(pairs.next()?, pairs.collect());
+        Some(Self { authority: authority.unwrap_or_else(|| ring.authority.clone()), ..ring })
     }
 
-    /// A key file with these keys.
+    /// A key file with these keys. Where they are several, or others than at first, the authority has a line of its own.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let lines = self.pairs().map(|pair| format!("{}\n", *pair.to_line()));
-        Zeroizing::new(lines.collect())
+        let mut text = Zeroizing::new(self.pairs().map(|pair| format!("{}\n", *pair.to_line())).collect::<String>());
+        if !self.older.is_empty() || self.authority != self.first.authority() {
+            text.push_str(&Zeroizing::new(format!("{AUTHORITY} {}\n", *Zeroizing::new(BASE64.encode(*self.authority)))));
+        }
+        text
+    }
+
+    /// What the authority of opened connections follows from: it stays the same while keys come and go.
+    pub fn authority(&self) -> &[u8; KEY_BYTES] {
+        &self.authority
     }
 
     /// The key that closes.
@@ -144,24 +182,24 @@ impl KeyRing {
         self.first.public()
     }
 
-    /// The newest key.
-    pub fn newest(&self) -> &KeyPair {
-        &self.first
-    }
-
     /// The names of all keys, the newest first.
     pub fn ids(&self) -> Vec<KeyId> {
         self.pairs().map(|pair| pair.public.id()).collect()
     }
 
+    /// The public halves of the keys that only open, the newest first.
+    pub fn former(&self) -> impl Iterator<Item = &PublicKey> {
+        self.older.iter().map(KeyPair::public)
+    }
+
     /// The same with a new key that closes from now on.
     pub fn with_new(&self, pair: KeyPair) -> Self {
-        Self { first: pair, older: self.pairs().cloned().collect() }
+        Self { first: pair, older: self.pairs().cloned().collect(), authority: self.authority.clone() }
     }
 
     /// The same with the newest key alone.
     pub fn newest_alone(&self) -> Self {
-        Self { first: self.first.clone(), older: Vec::new() }
+        Self { first: self.first.clone(), older: Vec::new(), authority: self.authority.clone() }
     }
 
     fn pairs(&self) -> impl Iterator<Item = &KeyPair> {
@@ -246,6 +284,23 @@ mod tests {
         assert_eq!(read.ids(), both.ids());
         assert!(read.open(&sealed).is_ok());
         assert!(matches!(both.newest_alone().open(&sealed), Err(OpenError::UnknownKey(_))));
+    }
+
+    #[test]
+    fn the_authority_stays_while_keys_come_and_go() {
+        let old = ring();
+        assert!(!old.to_text().contains(AUTHORITY), "the first key says it");
+        let both = old.with_new(KeyPair::generate().unwrap());
+        let alone = both.newest_alone();
+        for ring in [&both, &alone, &alone.with_new(KeyPair::generate().unwrap())] {
+            assert_eq!(ring.authority(), old.authority());
+            let text = ring.to_text();
+            assert_eq!(KeyRing::parse(&text).unwrap().authority(), old.authority());
+            assert!(text.contains(AUTHORITY) && !format!("{ring:?}").contains(text.split_whitespace().nth(2).unwrap()));
+            assert!(KeyRing::parse(&format!("{}{AUTHORITY} AAAA\n", *text)).is_none(), "one at most");
+        }
+        assert!(KeyRing::parse(&format!("{}{AUTHORITY} AAAA\n", *old.to_text())).is_none(), "too short");
+        assert_ne!(ring().authority(), old.authority());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub recheck_key_interval: Duration,
     /// Streams at once with one key.
     pub max_streams_per_key: usize,
+    /// SHA-256 of what opens `/metrics`; without, an API key does while there is one workspace.
+    pub metrics_token: Option<[u8; 32]>,
 }
 
 impl ServerConfig {
@@ -51,6 +53,7 @@ impl ServerConfig {
             ping_interval: limits::PING,
             recheck_key_interval: limits::RECHECK_KEY,
             max_streams_per_key: limits::STREAMS_PER_KEY,
+            metrics_token: None,
         }
     }
 }

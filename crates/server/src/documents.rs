@@ -49,6 +49,8 @@ pub(crate) struct Stored<R: Resource> {
     pub(crate) body: Box<R>,
     /// The id of the document that it belongs to, if it does.
     pub(crate) parent: Option<String>,
+    /// What is secret in it, sealed.
+    pub(crate) sealed: Option<String>,
 }
 
 /// Reads a document's body.
@@ -62,6 +64,7 @@ pub(crate) fn read_stored<R: Resource>(document: &Document) -> Result<Stored<R>,
         archived_at: document.archived_at,
         body: Box::new(serde_json::from_str(&document.body).map_err(|error| corrupt(&error))?),
         parent: document.family.as_ref().map(|family| family.parent.clone()),
+        sealed: document.sealed.clone(),
     })
 }
 

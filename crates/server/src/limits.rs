@@ -62,6 +62,8 @@ pub const PAGE: usize = 20;
 pub const PAGE_MOST: usize = 100;
 /// The most rows of a page of sessions, environments or threads.
 pub const LONG_PAGE_MOST: usize = 1_000;
+/// Lines of a page of a network log unless the request says otherwise.
+pub const NETWORK_PAGE: usize = 100;
 /// Events of a page unless the request says otherwise.
 pub const EVENTS_PAGE: usize = 100;
 /// The most events of a page.

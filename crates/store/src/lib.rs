@@ -11,6 +11,7 @@ mod journal;
 mod keys;
 pub mod limits;
 mod lock;
+mod network;
 mod page;
 mod session;
 pub mod sqlite;
@@ -29,6 +30,7 @@ pub use error::StoreError;
 pub use journal::{Claimed, EventQuery, RowUpdate, SessionBatch, Snapshot, StoredEvent, StoredRecord};
 pub use keys::{ApiKey, Bootstrap, NewApiKey, Space};
 pub use lock::{DataDirLock, LockError};
+pub use network::{NetworkLine, NetworkQuery, NewNetworkLine};
 pub use page::{Cursor, Direction, Order, Page, PageRequest, TimeRange};
 pub use session::{Epoch, OpenWork, SessionDeletion, SessionFilter, SessionPage, SessionRow, UnfinishedSession};
 pub use sqlite::{FaultHook, FaultPoint, SqliteConfig, SqliteStore, Stats};
@@ -170,6 +172,17 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// One event of a session.
     async fn event(&self, scope: &Scope, id: &SessionId, event_id: &EventId) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Adds lines to the network logs of sessions; those of sessions that are gone are left out. A log keeps its newest
+    /// [`limits::NETWORK_LINES_PER_SESSION`].
+    async fn add_network_lines(&self, lines: &[NewNetworkLine]) -> Result<(), StoreError>;
+
+    /// The network log of a session, newest first; `None` when the session is unknown.
+    async fn network_lines(&self, scope: &Scope, id: &SessionId, query: &NetworkQuery) -> Result<Option<Vec<NetworkLine>>, StoreError>;
+
+    /// Deletes lines of network logs of before a time, at most [`limits::NETWORK_LINES_FORGOTTEN`]; returns how many. Needs
+    /// `System(Recovery)`.
+    async fn forget_network_lines(&self, scope: &Scope, before: Timestamp) -> Result<u64, StoreError>;
 
     /// The position of the last event, 0 without one; `None` when the session is unknown.
     async fn last_position(&self, scope: &Scope, id: &SessionId) -> Result<Option<u64>, StoreError>;

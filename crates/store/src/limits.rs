@@ -49,6 +49,12 @@ pub const EVENTS_READ: usize = 10_000;
 /// Records of one read; larger requests are answered with this many.
 pub const RECORDS_READ: usize = 100_000;
 
+/// Lines of the network log of one session; the oldest go first.
+pub const NETWORK_LINES_PER_SESSION: i64 = 10_000;
+
+/// Lines of network logs that one deletion of old ones takes.
+pub const NETWORK_LINES_FORGOTTEN: i64 = 10_000;
+
 /// Keys of one workspace that are not revoked.
 pub const LIVE_API_KEYS: i64 = 1_000;
 

@@ -11,6 +11,6 @@ mod terms;
 
 pub use environment::PACKAGE_HOSTS;
 pub use question::{Answered, Question};
-pub use record::Record;
+pub use record::{Lost, Record};
 pub use rules::{Judged, JudgedRequest};
-pub use terms::{Caps, SealedGrant, Terms, placeholder};
+pub use terms::{Caps, SealedGrant, Terms, Unusable, placeholder};

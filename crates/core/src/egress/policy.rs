@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resources::egress::EgressRule;
+use crate::resources::egress::{EgressRule, RuleAction};
 use crate::resources::hosts;
 
 /// Where a sandbox may go.
@@ -58,7 +58,7 @@ pub struct Decision {
 }
 
 /// Why something was decided, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// A rule allows it.
@@ -166,6 +166,20 @@ impl Policy {
         Self { network: Network::None, inspect_all: false, rules: Vec::new() }
     }
 
+    /// Whether it may allow a host of a credential, without one any, whatever the port and the request.
+    pub fn reaches(&self, hosts: Option<&[String]>) -> bool {
+        let reaches = |known: &str| known == "*" || hosts.is_none_or(|hosts| hosts.iter().any(|host| hosts::overlap(known, host)));
+        // One that denies may leave something.
+        if self.rules.iter().any(|rule| rule.action != RuleAction::Deny && reaches(&rule.host)) {
+            return true;
+        }
+        match &self.network {
+            Network::None => false,
+            Network::Unrestricted => true,
+            Network::Limited { hosts } => hosts.iter().any(|allowed| reaches(&allowed.host)),
+        }
+    }
+
     /// Decides about a host and port that no rule is about. The host is in its normal form ([`normal`]).
     pub fn decide(&self, host: &str, port: u16) -> Decision {
         let allowed = match &self.network {
@@ -252,6 +266,34 @@ mod tests {
             &"a.".repeat(127).repeat(2),
         ] {
             assert_eq!(normal(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_policy_reaches_a_host_of_a_credential_or_none() {
+        let open = Policy { network: Network::Unrestricted, inspect_all: false, rules: Vec::new() };
+        let ruled = |host: &str, action: &str| {
+            let rules = serde_json::from_value(serde_json::json!([{"host": host, "action": action}])).unwrap();
+            Policy { rules, ..limited(&["b.com"]) }
+        };
+        let hosts = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let table = [
+            (Policy::none(), Some(hosts(&["a.com"])), false),
+            (Policy::none(), None, false),
+            (open.clone(), Some(hosts(&["a.com"])), true),
+            (open, None, true),
+            (limited(&[]), None, false),
+            (limited(&["b.com"]), None, true),
+            (limited(&["b.com"]), Some(hosts(&["a.com"])), false),
+            (limited(&["b.com", "*.a.com"]), Some(hosts(&["c.com", "x.a.com"])), true),
+            (ruled("a.com", "allow"), Some(hosts(&["a.com"])), true),
+            (ruled("*.a.com", "ask"), Some(hosts(&["x.a.com"])), true),
+            (ruled("*", "ask"), Some(hosts(&["a.com"])), true),
+            (ruled("a.com", "deny"), Some(hosts(&["a.com"])), false),
+            (ruled("c.com", "allow"), Some(hosts(&["a.com"])), false),
+        ];
+        for (policy, hosts, expected) in table {
+            assert_eq!(policy.reaches(hosts.as_deref()), expected, "{policy:?} {hosts:?}");
         }
     }
 

@@ -38,3 +38,12 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<CredentialId>,
 }
+
+/// Lines of the egress log that were lost, because too many came at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The sandbox, by its session.
+    pub session: SessionId,
+    /// How many.
+    pub count: u64,
+}

@@ -67,6 +67,15 @@ pub struct SealedGrant {
     pub sealed: String,
 }
 
+/// A credential that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unusable {
+    /// Which.
+    pub credential: CredentialId,
+    /// Why, for the operator.
+    pub reason: String,
+}
+
 /// The placeholder of a secret in a session: what the sandbox sees in the variable of that name. It stays the same when the secret
 /// is changed, and says nothing of it; without the sandbox's own way out it is of no use to anybody.
 pub fn placeholder(session: &SessionId, name: &str) -> String {

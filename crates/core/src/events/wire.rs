@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::client::Confirmation;
 use super::content::ContentBlock;
-use crate::ids::{EventId, ThreadId};
+use crate::ids::{CredentialId, EventId, ThreadId, VaultId};
 use crate::model::TokenUsage;
 use crate::resources::budget::BudgetLimit;
 use crate::resources::metadata::{Metadata, MetadataSchema};
@@ -386,6 +386,17 @@ pub enum SessionError {
     McpConnectionFailedError {
         /// Which.
         mcp_server_name: String,
+        /// For people.
+        message: String,
+        /// What happens next.
+        retry_status: RetryStatus,
+    },
+    /// The environment allows none of the hosts that a credential is for.
+    CredentialHostUnreachableError {
+        /// Which.
+        credential_id: CredentialId,
+        /// Where it is.
+        vault_id: VaultId,
         /// For people.
         message: String,
         /// What happens next.

@@ -34,6 +34,19 @@ pub fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
+/// Whether some host is meant by both of two hosts of policies.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let below = |pattern: &str, name: &str| pattern == name || matches(&format!("*.{pattern}"), name);
+    match (one.strip_prefix("*."), other.strip_prefix("*.")) {
+        (None, _) => matches(other, one),
+        (_, None) => matches(one, other),
+        (Some(one), Some(other)) => {
+            let (one, other) = (one.to_ascii_lowercase(), other.to_ascii_lowercase());
+            below(&one, &other) || below(&other, &one)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +72,23 @@ mod tests {
             "a b",
         ] {
             assert!(refused(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_policies_overlap_or_not() {
+        let table = [
+            ("a.com", "A.com", true),
+            ("a.com", "b.com", false),
+            ("*.a.com", "x.a.com", true),
+            ("*.a.com", "a.com", false),
+            ("*.a.com", "*.A.com", true),
+            ("*.a.com", "*.x.a.com", true),
+            ("*.a.com", "*.b.com", false),
+            ("*.a.com", "*.evila.com", false),
+        ];
+        for (one, other, expected) in table {
+            assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} {other}");
         }
     }
 

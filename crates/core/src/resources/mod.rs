@@ -9,6 +9,7 @@ pub mod egress;
 pub mod environment;
 pub mod hosts;
 pub mod metadata;
+pub mod network;
 pub mod packages;
 pub mod patch;
 pub mod sandbox;

@@ -13,6 +13,7 @@ pub mod calls;
 pub mod context;
 pub mod effect;
 mod estimate;
+pub mod fault;
 pub mod mcp;
 pub mod plan;
 pub mod project;

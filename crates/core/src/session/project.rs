@@ -30,6 +30,7 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         RecordBody::Instructed { event, content } => out.push(event, EventBody::SystemMessage { content: content.clone() }),
         RecordBody::Resumed { running } | RecordBody::Retried { running, .. } => out.running(running),
         RecordBody::Faulted { event, error } | RecordBody::McpUnavailable { event, error, .. } => out.error(event, error),
+        RecordBody::CredentialFaulted { event, fault } => out.error(event, &fault.error()),
         RecordBody::SetAside { event, error, events, usage, budget } => {
             out.error(event, error);
             out.idle(events, &StopReason::RetriesExhausted {}, None, usage, budget.as_ref());

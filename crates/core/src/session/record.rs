@@ -19,6 +19,7 @@ use crate::resources::confirmation::Remember;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionChange, SessionUsage};
 use crate::scope::Principal;
+use crate::session::fault::CredentialFault;
 use crate::session::mcp::McpTool;
 use crate::session::plan::TargetName;
 use crate::time::Timestamp;
@@ -95,6 +96,13 @@ pub enum RecordBody {
         event: EventId,
         /// What.
         error: SessionError,
+    },
+    /// A credential cannot be used; told once for each.
+    CredentialFaulted {
+        /// The event.
+        event: EventId,
+        /// What is wrong with which.
+        fault: CredentialFault,
     },
     /// A model is about to be asked.
     RequestStarted {
@@ -470,6 +478,7 @@ impl RecordBody {
             Self::Instructed { .. } => "instructed",
             Self::Resumed { .. } => "resumed",
             Self::Faulted { .. } => "faulted",
+            Self::CredentialFaulted { .. } => "credential_faulted",
             Self::RequestStarted { .. } => "request_started",
             Self::RequestAnswered { .. } => "request_answered",
             Self::RequestFailed { .. } => "request_failed",

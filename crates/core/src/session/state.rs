@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{Call, CallState, Place, promote};
 use super::estimate;
+use super::fault::CredentialFault;
 use super::mcp::{Look, McpServerState};
 use super::plan::TargetName;
 use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
@@ -75,6 +76,9 @@ pub struct State {
     pub running_since: Option<Timestamp>,
     /// Whether it died too often and waits for somebody to ask for a retry.
     pub set_aside: bool,
+    /// The credentials that clients were told of because they cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credential_faults: Vec<CredentialFault>,
     /// Questions about requests of its sandbox that wait, or whose answers still count, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmations: Vec<Asked>,
@@ -161,6 +165,7 @@ impl State {
             active_micros: 0,
             running_since: None,
             set_aside: false,
+            credential_faults: Vec::new(),
             confirmations: Vec::new(),
         })
     }
@@ -245,6 +250,7 @@ impl State {
     pub fn apply(&mut self, record: &Record) {
         match &record.body {
             RecordBody::Created { .. } | RecordBody::Faulted { .. } | RecordBody::Unknown => {}
+            RecordBody::CredentialFaulted { fault, .. } => self.credential_faults.push(fault.clone()),
             RecordBody::Instructed { content, .. } => self.grow(estimate::content(content)),
             RecordBody::InputsQueued { inputs } => self.queue.extend(inputs.iter().cloned()),
             RecordBody::TurnStarted { inputs, .. } => {

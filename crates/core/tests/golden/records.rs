@@ -12,6 +12,7 @@ use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelStop, Respo
 use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::confirmation::Remember;
 use ostler_core::resources::session::SessionChange;
+use ostler_core::session::fault::{CredentialFault, FaultKind};
 use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::TargetName;
 use ostler_core::session::record::{Ask, CallTarget, InputRole, NewCall, QueuedInput, RecordBody, RescheduledEvents, RunningEvents, Try};
@@ -64,6 +65,15 @@ fn blocks() -> Vec<ResponseBlock> {
     ]
 }
 
+fn fault() -> CredentialFault {
+    CredentialFault {
+        credential: "vcrd_1".parse().unwrap(),
+        vault: "vlt_1".parse().unwrap(),
+        name: "TOKEN".into(),
+        kind: FaultKind::Unreachable,
+    }
+}
+
 fn calls() -> Vec<NewCall> {
     let of = |n, name: &str, target| NewCall {
         event: event(n),
@@ -99,6 +109,7 @@ super::one_of_each!(
                 retry_status: RetryStatus::Retrying {}
             }
         },
+        CredentialFaulted: RecordBody::CredentialFaulted { event: event(26), fault: fault() },
         RequestStarted: RecordBody::RequestStarted { effect: effect(), span: event(6), attempt: 1, ask: ask() },
         RequestFailed: RecordBody::RequestFailed {
             effect: effect(),

@@ -38,7 +38,7 @@ const ACTIONS_TO_REST: usize = 2_000;
 type Seen = BTreeSet<String>;
 
 /// What must have happened in some history of a whole run, or the run shows too little.
-const MUST_BE_SEEN: [&str; 40] = [
+const MUST_BE_SEEN: [&str; 41] = [
     "mcp_listed",
     "mcp_unavailable",
     "remote",
@@ -48,6 +48,7 @@ const MUST_BE_SEEN: [&str; 40] = [
     "instructed",
     "resumed",
     "faulted",
+    "credential_faulted",
     "request_started",
     "request_answered",
     "request_failed",
@@ -156,6 +157,10 @@ fn client(world: &mut World) -> Result<(), Stop> {
         0 => Input::Archive,
         6 => return world.happened(Input::SharedBudgetRaised),
         7 => return world.happened(Input::Park),
+        8 => {
+            let faults = script::faults(&mut world.chance);
+            return world.happened(Input::CredentialsFaulted { faults });
+        }
         1 | 2 => Input::Update(Box::new(script::update(&mut world.chance))),
         3..=5 => Input::Retry { principal },
         _ => Input::Send { events: script::request(&mut world.chance, &state), principal },

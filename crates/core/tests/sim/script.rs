@@ -12,6 +12,7 @@ use ostler_core::resources::budget::BudgetLimit;
 use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
 use ostler_core::session::calls::CallState;
+use ostler_core::session::fault::{CredentialFault, FaultKind};
 use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::{ModelPlan, ModelTarget, TargetName};
 use ostler_core::session::record::RecordBody;
@@ -51,6 +52,17 @@ fn tools(chance: &mut Chance) -> Value {
         {"type": "custom", "name": "lookup", "description": "d", "input_schema": {"type": "object"}},
         {"type": "mcp_toolset", "mcp_server_name": "far", "default_config": {"permission_policy": policy(chance)}}
     ])
+}
+
+/// Credentials that are of no use, perhaps ones that were told of before.
+pub(crate) fn faults(chance: &mut Chance) -> Vec<CredentialFault> {
+    let fault = |chance: &mut Chance| CredentialFault {
+        credential: format!("vcrd_{}", chance.below(3)).parse().unwrap(),
+        vault: "vlt_1".parse().unwrap(),
+        name: "TOKEN".into(),
+        kind: *chance.pick(&[FaultKind::Unreachable, FaultKind::Unusable]),
+    };
+    (0..chance.below(3)).map(|_| fault(chance)).collect()
 }
 
 pub(crate) fn created(chance: &mut Chance) -> RecordBody {

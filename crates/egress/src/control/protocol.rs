@@ -1,10 +1,10 @@
 //! What is asked and told.
 
-use ostler_core::egress::{Question, Record, Terms};
+use ostler_core::egress::{Lost, Question, Record, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_core::resources::credential::Refresh;
 use ostler_core::resources::validation::HttpAnswer;
-use ostler_seal::Binding;
+use ostler_seal::{Binding, KeyId};
 use serde::{Deserialize, Serialize};
 
 /// A question.
@@ -81,13 +81,15 @@ pub enum Told {
     Welcome {
         /// The key to close secrets for.
         public_key: String,
+        /// The names of all keys that open them, the newest first.
+        keys: Vec<KeyId>,
         /// What sandboxes are to trust, in PEM: the authority of this installation, and all that egress trusts itself.
         certificates: String,
     },
     /// To `register` and `change`.
     Terms {
-        /// Why grants are left out, if any are.
-        unusable: Vec<String>,
+        /// The grants that are left out, if any are.
+        unusable: Vec<Unusable>,
     },
     /// The sandbox is not known here.
     Unknown,
@@ -128,8 +130,8 @@ pub enum Told {
     Records {
         /// What happened.
         records: Vec<Record>,
-        /// How many were lost, because nobody asked in time.
-        dropped: u64,
+        /// How many were lost of which sandboxes, because nobody asked in time.
+        dropped: Vec<Lost>,
     },
     /// It is not done.
     Refused {

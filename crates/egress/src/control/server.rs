@@ -14,6 +14,7 @@ use super::channel;
 use super::protocol::{Ask, Told};
 use crate::limits;
 use crate::oauth::{self, Renewal};
+use crate::record::Taken;
 use crate::sandboxes::Doors;
 use crate::service::Egress;
 
@@ -54,7 +55,11 @@ async fn attend(egress: &Arc<Egress>, mut stream: UnixStream) -> io::Result<()> 
         ask => answer(egress, ask, descriptors),
     };
     let told = told.unwrap_or_else(|reason| Told::Refused { reason });
-    channel::send(&mut stream, &told, &[]).await
+    let sent = channel::send(&mut stream, &told, &[]).await;
+    if let (Err(_), Told::Records { records, dropped }) = (&sent, told) {
+        egress.records.lost(Taken { records, dropped });
+    }
+    sent
 }
 
 fn renewed(renewal: Result<Renewal, String>) -> Result<Told, String> {
@@ -70,7 +75,10 @@ fn renewed(renewal: Result<Renewal, String>) -> Result<Told, String> {
 
 fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Told, String> {
     Ok(match ask {
-        Ask::Hello => Told::Welcome { public_key: egress.public_key().to_string(), certificates: egress.certificates() },
+        Ask::Hello => {
+            let (ring, certificates) = (egress.ring(), egress.certificates());
+            Told::Welcome { public_key: ring.public().to_string(), keys: ring.ids(), certificates }
+        }
         Ask::Register { session, terms } => {
             let registered = doors(descriptors).and_then(|doors| egress.register(session, terms, doors));
             Told::Terms { unusable: registered.map_err(|error| format!("the doors cannot be used: {error}"))? }
@@ -95,7 +103,7 @@ fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<T
         Ask::Reseal { sealed, binding } => Told::Sealed { sealed: resealed(egress, &sealed, &binding)? },
         Ask::RenewToken { .. } => return Err("a token is renewed in its own time".into()),
         Ask::Records { most } => {
-            let (records, dropped) = egress.take_records(most);
+            let Taken { records, dropped } = egress.take_records(most);
             Told::Records { records, dropped }
         }
     })
@@ -117,7 +125,8 @@ fn doors(descriptors: Vec<OwnedFd>) -> io::Result<Doors> {
 /// Binds a secret anew, within its own credential.
 fn resealed(egress: &Egress, sealed: &str, binding: &Binding) -> Result<String, String> {
     let sealed: Sealed = sealed.parse().map_err(|_| "the sealed secret cannot be read".to_owned())?;
-    let (before, secret) = egress.ring().open(&sealed).map_err(|error| format!("the secret does not open: {error}"))?;
+    let ring = egress.ring();
+    let (before, secret) = ring.open(&sealed).map_err(|error| format!("the secret does not open: {error}"))?;
     let is_same = |of: fn(&Binding) -> String| of(&before) == of(binding);
     let owners: [fn(&Binding) -> String; 5] = [
         |binding| binding.organization.to_string(),
@@ -130,5 +139,5 @@ fn resealed(egress: &Egress, sealed: &str, binding: &Binding) -> Result<String, 
         return Err("the secret is of another credential".into());
     }
     tracing::info!(credential = %binding.credential, part = binding.part, "a secret was bound to something else");
-    seal(egress.public_key(), binding, secret.expose()).map(|sealed| sealed.to_string()).map_err(|error| error.to_string())
+    seal(ring.public(), binding, secret.expose()).map(|sealed| sealed.to_string()).map_err(|error| error.to_string())
 }

@@ -82,7 +82,7 @@ impl Broker {
         let (proxy, http) = (doors.proxy.local_addr().unwrap(), doors.http.local_addr().unwrap());
         let (https, dns) = (doors.https.local_addr().unwrap(), doors.dns_udp.local_addr().unwrap());
         let session = SessionId::mint(&mut ids);
-        assert_eq!(egress.register(session.clone(), terms.clone(), doors).unwrap(), Vec::<String>::new());
+        assert_eq!(egress.register(session.clone(), terms.clone(), doors).unwrap(), Vec::new());
         Self { egress, ca, session, terms, proxy, https, http, dns, _dir: dir }
     }
 
@@ -103,7 +103,7 @@ impl Broker {
     pub(crate) async fn records(&self, count: usize) -> Vec<Record> {
         let mut found = Vec::new();
         while found.len() < count {
-            found.extend(self.egress.take_records(100).0);
+            found.extend(self.egress.take_records(100).records);
             tokio::task::yield_now().await;
         }
         found

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use ostler_core::ids::{IdSource, SessionId, WorkspaceId};
 use ostler_egress::Terms;
 use ostler_egress::control::{Ask, Client, Told, serve};
+use ostler_seal::Sealed;
+use ostler_seal::open::KeyPair;
 use tokio::net::UnixListener;
 
 use super::broker::{Broker, PLACEHOLDER, SECRET, limited};
@@ -24,8 +26,8 @@ async fn doors_that_are_handed_over_are_served() {
     let host = Host::echo(Some(ca.acceptor("api.test", &["http/1.1"]))).await;
     let mut broker = Broker::start(ca, &[("api.test", host.address)], limited(&["api.test"]), Some(&["api.test"]));
     let (_dir, client) = asked(&broker);
-    let Told::Welcome { public_key, certificates } = client.ask(&Ask::Hello, &[]).await.unwrap() else { panic!() };
-    assert_eq!(public_key, broker.egress.public_key().to_string());
+    let Told::Welcome { public_key, keys, certificates } = client.ask(&Ask::Hello, &[]).await.unwrap() else { panic!() };
+    assert_eq!((public_key, keys), (broker.egress.public_key().to_string(), broker.egress.ring().ids()));
     assert!(certificates.starts_with(&broker.egress.certificate()) && certificates.matches("BEGIN").count() > 1);
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = proxy.local_addr().unwrap();
@@ -50,8 +52,41 @@ async fn doors_that_are_handed_over_are_served() {
     let Told::Terms { unusable } = client.ask(&Ask::Change { session: session.clone(), terms: foreign }, &[]).await.unwrap() else {
         panic!()
     };
-    assert!(unusable[0].contains("another place"), "{unusable:?}");
+    assert!(unusable[0].reason.contains("another place"), "{unusable:?}");
     assert_eq!(client.ask(&Ask::Release { session }, &[]).await.unwrap(), Told::Released);
+}
+
+#[tokio::test]
+async fn a_new_key_is_taken_while_connections_go_on() {
+    let ca = Ca::new();
+    let host = Host::echo(Some(ca.acceptor("api.test", &["http/1.1"]))).await;
+    let broker = Broker::start(ca, &[("api.test", host.address)], limited(&["api.test"]), Some(&["api.test"]));
+    let (_dir, asks) = asked(&broker);
+    // One connection, which would be noticed to end.
+    let client = broker.client();
+    let send = async || client.get("https://api.test/").header("x-key", PLACEHOLDER).send().await.map(|_| ());
+    send().await.unwrap();
+    let (old, certificate) = (broker.egress.ring(), broker.egress.certificate());
+    broker.egress.take_keys(old.with_new(KeyPair::generate().unwrap()));
+    let new = broker.egress.ring();
+    let Told::Welcome { public_key, keys, .. } = asks.ask(&Ask::Hello, &[]).await.unwrap() else { panic!() };
+    assert_eq!((public_key, keys), (new.public().to_string(), [new.ids()[..1].to_vec(), old.ids()].concat()));
+    let mut terms = broker.terms.clone();
+    let sealed: Sealed = terms.grants[0].sealed.parse().unwrap();
+    let ask = Ask::Reseal { sealed: sealed.to_string(), binding: sealed.claimed().unwrap() };
+    let Told::Sealed { sealed } = asks.ask(&ask, &[]).await.unwrap() else { panic!() };
+    assert_eq!(sealed.parse::<Sealed>().unwrap().key(), &new.public().id());
+    terms.grants[0].sealed = sealed;
+    assert_eq!(broker.egress.change(&broker.session, terms.clone()), Some(Vec::new()));
+    broker.egress.take_keys(new.newest_alone());
+    send().await.unwrap();
+    assert_eq!(host.got().iter().map(|got| got.headers["x-key"].clone()).collect::<Vec<_>>(), [SECRET, SECRET]);
+    assert_eq!(host.connections(), 1, "nothing ended");
+    assert_eq!(broker.egress.certificate(), certificate);
+    // What is sealed for the former key alone is said to be of no use.
+    let unusable = broker.egress.change(&broker.session, broker.terms.clone()).unwrap();
+    assert_eq!(unusable.iter().map(|one| &one.credential).collect::<Vec<_>>(), [&broker.terms.grants[0].credential]);
+    assert!(unusable[0].reason.contains("sealed for the key"), "{unusable:?}");
 }
 
 #[tokio::test]

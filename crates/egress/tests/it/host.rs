@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -61,6 +62,7 @@ impl Ca {
 pub(crate) struct Host {
     pub(crate) address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Host {
@@ -70,9 +72,12 @@ impl Host {
         let address = listener.local_addr().unwrap();
         let got: Arc<Mutex<Vec<Got>>> = Arc::default();
         let (keeps, answers): (_, Answers) = (Arc::clone(&got), Arc::new(answers));
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&connections);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
                 let (tls, keeps, answers) = (tls.clone(), Arc::clone(&keeps), Arc::clone(&answers));
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
@@ -90,12 +95,17 @@ impl Host {
                 });
             }
         });
-        Self { address, got }
+        Self { address, got, connections }
     }
 
     /// A host that says back what it got.
     pub(crate) async fn echo(tls: Option<TlsAcceptor>) -> Self {
         Self::start(tls, |got| text(&format!("{} {:?} {}", got.target, got.headers, got.body))).await
+    }
+
+    /// How many connections it got so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// What it got so far.

@@ -5,6 +5,7 @@ mod images;
 mod parse;
 mod sandboxes;
 mod sessions;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,10 @@ pub(crate) use documents::{AgentFields, AgentsCommand, EnvironmentsCommand, Mode
 pub(crate) use images::ImagesCommand;
 pub(crate) use parse::{is_typed, parse};
 pub(crate) use sandboxes::SandboxesCommand;
-pub(crate) use sessions::{ConfirmArgs, CreateArgs, EventsCommand, InterruptArgs, SendArgs, SessionsCommand, SessionsListArgs, TailArgs};
+pub(crate) use sessions::{
+    ConfirmArgs, CreateArgs, EventsCommand, InterruptArgs, NetworkArgs, SendArgs, SessionsCommand, SessionsListArgs, TailArgs,
+};
+pub(crate) use vault::VaultCommand;
 
 use crate::commands::complete;
 
@@ -81,6 +85,11 @@ pub(crate) enum Command {
     Images {
         #[command(subcommand)]
         command: ImagesCommand,
+    },
+    /// Exchange the key that secrets of vaults are sealed for.
+    Vault {
+        #[command(subcommand)]
+        command: VaultCommand,
     },
     /// Check this machine and these settings, and say how to mend what will not work.
     ///

@@ -29,6 +29,9 @@ pub(crate) enum SessionsCommand {
     /// Print what happened, and with -f what happens.
     #[command(after_help = "Example: ostler sessions tail -f sesn_01")]
     Tail(TailArgs),
+    /// List what the sandbox of a session did in the network, newest first.
+    #[command(after_help = "Example: ostler sessions network sesn_01 --decision denied")]
+    Network(NetworkArgs),
     /// End the running turn.
     #[command(after_help = "Example: ostler sessions interrupt sesn_01 --wait")]
     Interrupt(InterruptArgs),
@@ -152,6 +155,23 @@ pub(crate) struct TailArgs {
     /// Begin with the last N events [default: 50].
     #[arg(long, value_name = "N")]
     pub(crate) last: Option<u32>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// What `sessions network` takes.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArg,
+    /// Only of this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only what was decided so.
+    #[arg(long, value_name = "DECISION", value_parser = ["allowed", "denied"])]
+    pub(crate) decision: Option<String>,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

@@ -10,6 +10,7 @@ mod images;
 pub(crate) mod input;
 mod models;
 pub(crate) mod money;
+mod network;
 mod output;
 mod packages;
 mod sandboxes;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::output::{Column, field, pairs, time};
-use super::{Asker, confirm, create, money, tail, talk, waits};
+use super::{Asker, confirm, create, money, network, tail, talk, waits};
 use crate::cli::{SessionsCommand, SessionsListArgs};
 use crate::client::{Kind, Listing, Paging, Request};
 use crate::limits;
@@ -39,6 +39,7 @@ pub(super) async fn run(command: SessionsCommand) -> anyhow::Result<u8> {
         SessionsCommand::Interrupt(args) => talk::interrupt(args).await,
         SessionsCommand::Confirm(args) => confirm::run(args).await,
         SessionsCommand::Tail(args) => tail::run(args).await,
+        SessionsCommand::Network(args) => network::run(args).await,
         SessionsCommand::Archive { session, server } => Asker::new(&server)?.archive(Kind::Session, &session.session).await,
         SessionsCommand::Delete { session, server } => Asker::new(&server)?.delete(Kind::Session, &session.session).await,
         SessionsCommand::Budget { session, limit, server } => {

@@ -11,6 +11,7 @@ use ostler_egress::EgressConfig;
 use super::providers::{self, Provider};
 use super::sandbox::{self, Sandbox};
 use super::search::{self, Search};
+use super::secret::Secret;
 use super::shown::{Origins, Shown};
 use super::vault::{self, VaultKey};
 use super::{egress, file};
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     /// Prices that count more than the built-in ones.
     pub(crate) prices: BTreeMap<String, Price>,
     pub(crate) bootstrap_key: Option<String>,
+    /// What opens the counters of the server.
+    pub(crate) metrics_token: Option<Secret>,
     pub(crate) sandbox: Sandbox,
     pub(crate) vault_key: VaultKey,
     pub(crate) egress: EgressConfig,
@@ -53,6 +56,9 @@ pub(crate) struct Flags {
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 const DEFAULT_MODEL: &str = "claude-sonnet-5";
+/// Characters of the shortest key for `/metrics`.
+const MIN_METRICS_TOKEN: usize = 16;
+
 impl Settings {
     /// Reads file and environment; `env` looks a variable up.
     pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
@@ -104,6 +110,13 @@ impl Settings {
         if bootstrap_key.is_some() {
             origins.push("bootstrap key", &"(set)", "environment OSTLER_BOOTSTRAP_API_KEY".to_owned());
         }
+        let metrics_token = env("OSTLER_METRICS_TOKEN").map(Secret::new);
+        if let Some(token) = &metrics_token {
+            if token.expose().len() < MIN_METRICS_TOKEN {
+                anyhow::bail!("OSTLER_METRICS_TOKEN has fewer than {MIN_METRICS_TOKEN} characters; make one with: openssl rand -hex 32");
+            }
+            origins.push("metrics token", &"(set)", "environment OSTLER_METRICS_TOKEN".to_owned());
+        }
         let (given, in_file) = (by("OSTLER_MODEL", flags.model.is_some()), file.model.default.is_some());
         let model = flags.model.or(file.model.default).unwrap_or_else(|| DEFAULT_MODEL.to_owned());
         origins.note("model.default", &model, given, in_file);
@@ -134,6 +147,7 @@ impl Settings {
             routes,
             prices,
             bootstrap_key,
+            metrics_token,
             sandbox,
             vault_key,
             egress,

@@ -1,26 +1,31 @@
 //! Starting egress beside a server.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Shutdown;
 use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use async_trait::async_trait;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use ostler_egress::EgressConfig;
 use ostler_egress::provider::ProviderConfig;
-use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::link::EgressLink;
+use super::source::{Done, Order, Source};
 use super::{KEEPER, ROLE};
+use crate::config::VaultKey;
 use crate::handover::left_open;
+use crate::vault::{KeyHolder, Keys};
 
 /// What egress is started with, one line of JSON.
 #[derive(Serialize, Deserialize)]
@@ -37,6 +42,27 @@ pub(super) struct Launch {
     pub(super) config: EgressConfig,
     /// What is logged.
     pub(super) log: String,
+}
+
+/// What the keeper is started with, one line of JSON.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) launch: Launch,
+    pub(super) source: Source,
+}
+
+/// Other keys for an egress that runs, one line of JSON.
+#[derive(Serialize, Deserialize)]
+pub(super) struct NewKeys {
+    /// As in a key file.
+    pub(super) keys: Zeroizing<String>,
+}
+
+/// Something as a line of JSON.
+pub(super) fn line(said: &impl Serialize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(said)?);
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// What egress says when it has started, or has not, one line of JSON on its standard output.
@@ -59,16 +85,17 @@ pub(super) fn reported(process: &mut Child) -> Report {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pid: i32,
-    /// Its end is the keeper's.
-    input: OwnedFd,
+    /// Where it hears orders, and answers them. Its end is the keeper's.
+    orders: UnixStream,
     socket: PathBuf,
     calls: PathBuf,
-    public_key: String,
+    keys: Vec<String>,
 }
 
-/// Starts it, and waits until it serves.
+/// Starts it with these keys, and waits until it serves. `from` is where they come from.
 pub(crate) fn start(
     data_dir: &Path,
+    from: &VaultKey,
     keys: &KeyRing,
     config: &EgressConfig,
     providers: Vec<ProviderConfig>,
@@ -87,16 +114,15 @@ pub(crate) fn start(
         config: config.clone(),
         log: log.to_owned(),
     };
-    let mut line = Zeroizing::new(serde_json::to_vec(&launch)?);
-    line.push(b'\n');
-    let mut process = spawn(KEEPER, Stdio::piped())?;
-    let mut input = process.stdin.take().context("egress has no standard input")?;
-    input.write_all(&line).context("telling egress its keys")?;
+    let kept = Kept { launch, source: Source::of(from)? };
+    let (mut orders, inner) = UnixStream::pair()?;
+    let mut process = spawn(KEEPER, Stdio::from(OwnedFd::from(inner)))?;
+    orders.write_all(&line(&kept)?).context("telling egress its keys")?;
     if let Report::Failed(why) = reported(&mut process) {
         bail!("egress does not start: {why}");
     }
-    let Launch { socket, calls, .. } = launch;
-    Ok(Keeper { pid: i32::try_from(process.id())?, input: input.into(), socket, calls, public_key: keys.public().to_string() })
+    let Launch { socket, calls, .. } = kept.launch;
+    Ok(Keeper { pid: i32::try_from(process.id())?, orders, socket, calls, keys: Keys::of(keys).texts() })
 }
 
 /// Starts this program in such a role, with a way to tell it what it needs, and nothing of this process's variables.
@@ -110,9 +136,9 @@ pub(super) fn spawn(role: &str, input: Stdio) -> anyhow::Result<Child> {
 impl Keeper {
     /// For the program that takes this one's place.
     pub(crate) fn handed(self) -> anyhow::Result<Handed> {
-        let Self { pid, input, socket, calls, public_key } = self;
-        left_open(&input)?;
-        Ok(Handed { keeper: pid, input: input.into_raw_fd(), socket, calls, public_key })
+        let Self { pid, orders, socket, calls, keys } = self;
+        left_open(&orders)?;
+        Ok(Handed { keeper: pid, orders: orders.into_raw_fd(), socket, calls, keys })
     }
 }
 
@@ -120,21 +146,25 @@ impl Keeper {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handed {
     keeper: i32,
-    input: RawFd,
+    orders: RawFd,
     socket: PathBuf,
     calls: PathBuf,
-    public_key: String,
+    /// Their public halves.
+    keys: Vec<String>,
 }
 
 impl Handed {
     /// Asks egress who it is.
     pub(crate) async fn connect(self) -> anyhow::Result<Running> {
-        let input = ostler_sandbox::inherited(self.input).context("the way to egress is not open")?;
-        let key = PublicKey::parse(&self.public_key).context("the key of egress cannot be read")?;
-        let linked = EgressLink::connect(self.socket, self.calls.clone(), key).await;
+        let orders = ostler_sandbox::inherited(self.orders).context("the way to egress is not open")?;
+        let keys = Keys::parse(&self.keys).context("the keys of egress cannot be read")?;
+        let linked = EgressLink::connect(self.socket, self.calls.clone(), keys).await;
         let (link, certificates) = linked.context("starting egress; its log says why it does not answer")?;
         let keeper = Pid::from_raw(self.keeper);
-        Ok(Running { link: Arc::new(link), calls: self.calls, certificates, keeper, input: Some(input) })
+        let link = Arc::new(link);
+        let orders = Orders { stream: UnixStream::from(orders), turn: Mutex::new(()) };
+        let keys = Arc::new(KeyPipe { orders: Arc::new(orders), link: Arc::clone(&link) });
+        Ok(Running { link, calls: self.calls, certificates, keys, keeper })
     }
 }
 
@@ -146,13 +176,69 @@ pub(crate) struct Running {
     pub(crate) calls: PathBuf,
     /// What sandboxes are to trust, in PEM.
     pub(crate) certificates: String,
+    pub(crate) keys: Arc<KeyPipe>,
     keeper: Pid,
-    input: Option<OwnedFd>,
+}
+
+/// The way to the keeper, which exchanges keys.
+#[derive(Debug)]
+pub(crate) struct KeyPipe {
+    orders: Arc<Orders>,
+    link: Arc<EgressLink>,
+}
+
+/// Where orders go, and answers come back.
+#[derive(Debug)]
+struct Orders {
+    stream: UnixStream,
+    turn: Mutex<()>,
+}
+
+impl Orders {
+    /// Waits until it is done, however long a command takes that says keys.
+    fn give(&self, order: &Order) -> anyhow::Result<Keys> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        (&self.stream).write_all(&line(order)?).context("telling the keeper of the keys")?;
+        let mut told = String::new();
+        BufReader::new(&self.stream).read_line(&mut told).context("hearing the keeper of the keys")?;
+        match serde_json::from_str(&told).context("the keeper of the keys has ended")? {
+            Done::Keys(keys) => Keys::parse(&keys).context("the keeper names keys that cannot be read"),
+            Done::Failed(why) => bail!(why),
+        }
+    }
+}
+
+impl KeyPipe {
+    async fn give(&self, order: Order) -> anyhow::Result<Keys> {
+        let orders = Arc::clone(&self.orders);
+        tokio::task::spawn_blocking(move || orders.give(&order)).await.context("asking the keeper of the keys")?
+    }
+}
+
+#[async_trait]
+impl KeyHolder for KeyPipe {
+    async fn look(&self) -> anyhow::Result<Keys> {
+        self.give(Order::Look).await
+    }
+
+    async fn add(&self, keys: &Keys) -> anyhow::Result<Keys> {
+        self.give(Order::Add(keys.ids())).await
+    }
+
+    async fn take(&self, keys: &Keys) -> anyhow::Result<()> {
+        let taken = self.give(Order::Take(keys.ids())).await?;
+        self.link.await_keys(taken).await
+    }
+
+    async fn drop_former(&self, keys: &Keys) -> anyhow::Result<()> {
+        let left = self.give(Order::DropFormer(keys.ids())).await?;
+        self.link.await_keys(left).await
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.input.take());
+        let _ = self.keys.orders.stream.shutdown(Shutdown::Both);
         // It ends by itself now; without this it would stay a zombie for as long as this process lives.
         let _ = waitpid(self.keeper, None);
     }

@@ -2,32 +2,57 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use ostler_core::egress::{Question, Terms};
+use ostler_core::egress::{Question, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_egress::control::{Ask, Client, Told};
-use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
-use ostler_seal::{Binding, PublicKey, Sealed};
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
+use ostler_seal::{Binding, KeyId, PublicKey, Sealed};
+
+use crate::limits;
+use crate::vault::Keys;
 
 /// Asks the egress process.
 #[derive(Debug)]
 pub(crate) struct EgressLink {
     client: Client,
     calls: PathBuf,
-    key: PublicKey,
+    /// Those that egress is known to have.
+    keys: RwLock<Keys>,
 }
 
 impl EgressLink {
-    /// Waits until it answers, with the key that it was given.
-    pub(super) async fn connect(socket: PathBuf, calls: PathBuf, key: PublicKey) -> anyhow::Result<(Self, String)> {
+    /// Waits until it answers, with the keys that it was given.
+    pub(crate) async fn connect(socket: PathBuf, calls: PathBuf, keys: Keys) -> anyhow::Result<(Self, String)> {
         let client = Client::new(socket);
-        let Told::Welcome { public_key, certificates } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
-        if public_key != key.to_string() {
-            return Err(anyhow::anyhow!("it has another key")).context("asking egress who it is");
+        let Told::Welcome { keys: has, certificates, .. } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
+        if has != keys.ids() {
+            return Err(anyhow::anyhow!("it has other keys")).context("asking egress who it is");
         }
-        Ok((Self { client, calls, key }, certificates))
+        Ok((Self { client, calls, keys: RwLock::new(keys) }, certificates))
+    }
+
+    /// Waits until egress has the keys that it was told of; from then on secrets are closed for the newest.
+    pub(crate) async fn await_keys(&self, keys: Keys) -> anyhow::Result<()> {
+        let has_them = async {
+            loop {
+                let told = self.client.ask(&Ask::Hello, &[]).await;
+                if matches!(&told, Ok(Told::Welcome { keys: has, .. }) if *has == keys.ids()) {
+                    return;
+                }
+                tokio::time::sleep(limits::EGRESS_PAUSE_FIRST).await;
+            }
+        };
+        tokio::time::timeout(limits::EGRESS_TAKES, has_them).await.context("egress does not take the keys; its log may say why")?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, ask: Ask, descriptors: &[OwnedFd]) -> Result<Told, EgressError> {
@@ -46,7 +71,11 @@ fn out_of_order(told: &Told) -> EgressError {
 #[async_trait]
 impl Egress for EgressLink {
     fn public_key(&self) -> PublicKey {
-        self.key.clone()
+        self.keys().newest.clone()
+    }
+
+    fn key_ids(&self) -> Vec<KeyId> {
+        self.keys().ids()
     }
 
     async fn reseal(&self, _: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError> {
@@ -75,14 +104,14 @@ impl Egress for EgressLink {
         Some(&self.calls)
     }
 
-    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {
+    async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<Unusable>, EgressError> {
         match self.ask(Ask::Register { session: session.clone(), terms: terms.clone() }, &doors).await? {
             Told::Terms { unusable } => Ok(unusable),
             other => Err(out_of_order(&other)),
         }
     }
 
-    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<String>>, EgressError> {
+    async fn change(&self, session: &SessionId, terms: &Terms) -> Result<Option<Vec<Unusable>>, EgressError> {
         match self.ask(Ask::Change { session: session.clone(), terms: terms.clone() }, &[]).await? {
             Told::Terms { unusable } => Ok(Some(unusable)),
             Told::Unknown => Ok(None),
@@ -115,6 +144,13 @@ impl Egress for EgressLink {
     async fn release(&self, session: &SessionId) -> Result<(), EgressError> {
         match self.ask(Ask::Release { session: session.clone() }, &[]).await? {
             Told::Released => Ok(()),
+            other => Err(out_of_order(&other)),
+        }
+    }
+
+    async fn records(&self, most: usize) -> Result<Fetched, EgressError> {
+        match self.ask(Ask::Records { most }, &[]).await? {
+            Told::Records { records, dropped } => Ok(Fetched { records, dropped }),
             other => Err(out_of_order(&other)),
         }
     }

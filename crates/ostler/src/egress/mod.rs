@@ -1,10 +1,11 @@
-//! Egress as processes of this program: a keeper, which has the secrets from who started it and starts egress again when it dies,
-//! and egress itself, which is the only one that uses secrets. And the server's way to it.
+//! Egress as processes of this program: a keeper, which has the secrets from who started it, exchanges keys, and starts egress again
+//! when it dies, and egress itself, which is the only one that uses secrets. And the server's way to it.
 
 mod keeper;
 mod launch;
 mod link;
 mod listeners;
+mod source;
 mod worker;
 
 use std::ffi::OsString;
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 pub(crate) use launch::{Handed, Running, start};
+#[cfg(test)]
+pub(crate) use link::EgressLink;
 
 /// The first argument of these processes.
 pub(crate) const ROLE: &str = "egress";

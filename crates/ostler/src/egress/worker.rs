@@ -1,6 +1,6 @@
 //! Egress itself.
 
-use std::io::{BufRead as _, Read as _};
+use std::io::BufRead as _;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use ostler_egress::confine::{self, Confinement};
 use ostler_egress::{Egress, Machine, calls, control};
 use ostler_seal::open::KeyRing;
 use tokio::net::UnixListener;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::launch::{Launch, Report};
+use super::launch::{Launch, NewKeys, Report};
 use super::listeners::Listeners;
 use crate::logging;
 
@@ -37,11 +37,21 @@ fn serve() -> anyhow::Result<()> {
     let machine = Machine::read(&launch.config)?;
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let confinement = confine::enter(launch.config.user)?;
-    let (alone, is_alone) = oneshot::channel();
+    // The end of it is the end of who started this.
+    let (heard, mut keys) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        let mut rest = [0; 64];
-        while matches!(std::io::stdin().lock().read(&mut rest), Ok(count) if count > 0) {}
-        let _ = alone.send(());
+        let mut input = std::io::stdin().lock();
+        loop {
+            let mut line = Zeroizing::new(String::new());
+            match input.read_line(&mut line) {
+                Ok(count) if count > 0 => {}
+                _ => return,
+            }
+            match serde_json::from_str::<NewKeys>(&line).ok().and_then(|said| KeyRing::parse(&said.keys)) {
+                Some(ring) => drop(heard.send(ring)),
+                None => tracing::error!("what was said is no key"),
+            }
+        }
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     runtime.context("starting the async runtime")?.block_on(async {
@@ -54,12 +64,21 @@ fn serve() -> anyhow::Result<()> {
         let user = own_user.map_or_else(|| "the server's".to_owned(), |user| user.to_string());
         tracing::info!(pid = std::process::id(), user, has_landlock, "egress serves the server and its sandboxes");
         let server = Uid::from_raw(launch.server);
-        tokio::select! {
-            () = control::serve(Arc::clone(&egress), control, server) => {}
-            () = calls::serve(egress, calls, server) => {}
-            _ = is_alone => {}
+        let mut controlled = std::pin::pin!(control::serve(Arc::clone(&egress), control, server));
+        let mut called = std::pin::pin!(calls::serve(Arc::clone(&egress), calls, server));
+        loop {
+            tokio::select! {
+                () = &mut controlled => return Ok(()),
+                () = &mut called => return Ok(()),
+                said = keys.recv() => match said {
+                    Some(ring) => {
+                        tracing::info!(newest = %ring.public().id(), keys = ring.ids().len(), "egress opens secrets with these keys from now on");
+                        egress.take_keys(ring);
+                    }
+                    None => return Ok(()),
+                },
+            }
         }
-        Ok(())
     })
 }
 

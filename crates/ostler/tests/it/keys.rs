@@ -216,6 +216,42 @@ async fn a_new_key_is_used_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vault_key_is_exchanged_by_the_keeper_and_the_server_never_has_one() {
+    if !is_root() {
+        eprintln!("skipped: only root reads the memory of other processes");
+        return;
+    }
+    let mut keys = Keys::start().await;
+    keys.server.terminate().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("k");
+    keys.server.set_env("OSTLER_VAULT_KEY", None);
+    keys.server.set_env("OSTLER_VAULT_KEY_FILE", Some(file.to_str().unwrap()));
+    keys.server.restart().await;
+    let secrets = || -> Vec<String> {
+        let text = std::fs::read_to_string(&file).unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("ostler-"))
+            .filter_map(|line| line.split_whitespace().next_back())
+            .map(str::to_owned)
+            .collect()
+    };
+    let before = secrets();
+    let mut command = command(BINARY.as_ref(), keys.server.data_dir());
+    let output = command.args(["vault", "rotate-key"]).env("OSTLER_VAULT_KEY_FILE", &file).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = secrets();
+    assert!(after.len() == 2 && before.len() == 1 && !after.contains(&before[0]), "a key and the number of the authority");
+    let has = |pid: i32, secret: &str| memory(pid).iter().any(|text| has(text, secret));
+    let (keeper, _) = keys.egress();
+    assert!(has(keeper, &after[0]), "the search finds what is there");
+    for secret in before.iter().chain(&after) {
+        assert!(!has(keys.server.pid(), secret));
+        assert!(!keys.server.log().text().contains(secret) && !String::from_utf8_lossy(&output.stderr).contains(secret));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_cannot_be_says_why_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (data, file) = (dir.path().join("data"), dir.path().join("ostler.toml"));

@@ -109,6 +109,13 @@ impl Found {
         self.refresh().is_some()
     }
 
+    /// Whether it says the same as before, and at most its seals are others.
+    fn is_only_resealed(&self, before: &Self) -> bool {
+        self.document.updated_at == before.document.updated_at
+            && self.document.body == before.document.body
+            && self.parts.keys().eq(before.parts.keys())
+    }
+
     fn question(&self) -> Option<TokenToRenew> {
         let (refresh, refresh_token) = self.refresh()?;
         let bound = Bound::McpOauth { url: self.address(), token_endpoint: Some(refresh.token_endpoint.clone()) };
@@ -129,10 +136,12 @@ impl Found {
 /// Has a new token made and stores it; then only is it used. One at a time for each credential: an endpoint that rotates refresh
 /// tokens takes each of them once. Whoever waited finds what another one stored.
 pub(crate) async fn renew(deps: &Deps, found: &Found) -> Result<Found, NotRenewed> {
+    // No key is taken away meanwhile, and nobody closes these secrets for another one: that would look like a new token.
+    let _sealing = deps.sealing.read().await;
     let turn = deps.mcp.turn(&found.credential);
     let _turn = turn.lock().await;
     let now = again(deps, found).await?;
-    if now.parts != found.parts {
+    if now.parts != found.parts && !now.is_only_resealed(found) {
         return Ok(now);
     }
     let question = now.question().ok_or(NotRenewed::NoRefreshToken)?;

@@ -56,8 +56,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl McpLinks {
-    /// Who renews a credential holds this.
-    fn turn(&self, credential: &CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+    /// Who renews a credential, or seals it anew, holds this.
+    pub(crate) fn turn(&self, credential: &CredentialId) -> Arc<tokio::sync::Mutex<()>> {
         let mut renewing = held(&self.renewing);
         renewing.retain(|_, turn| turn.strong_count() > 0);
         if let Some(turn) = renewing.get(credential).and_then(Weak::upgrade) {

@@ -30,6 +30,8 @@ pub(crate) struct Deps {
     pub(crate) egress: Arc<dyn Egress>,
     /// The sandboxes that it is to serve.
     pub(crate) networks: Networks,
+    /// Held by who seals, whole by who takes a key away.
+    pub(crate) sealing: tokio::sync::RwLock<()>,
     /// Connections to MCP servers.
     pub(crate) mcp: McpLinks,
     pub(crate) asking: Asking,

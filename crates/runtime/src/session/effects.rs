@@ -205,7 +205,11 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
         }
     }
     fault::point(Point::BeforeDispatch);
+    if deps.networks.knows(session) {
+        deps.networks.log().began(session, &call.id, deps.ambient.now());
+    }
     let ran = run_or_cancel(alive.as_ref(), &request, &cancel).await;
+    deps.networks.log().ended(session, &call.id, deps.ambient.now());
     drop(page);
     match ran {
         Some(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },

@@ -5,4 +5,5 @@
 mod budgets;
 mod network;
 mod node;
+mod reseal;
 mod stories;

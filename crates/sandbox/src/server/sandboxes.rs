@@ -181,18 +181,22 @@ impl Sandboxes {
         oci.create(&self.directory(id), image.as_deref(), id, incarnation, first_id, spec).await
     }
 
-    /// Says which certificates sandboxes with doors trust from their next start on, in PEM.
+    /// Says which certificates sandboxes with doors trust from their next start on, in PEM. Returns whether they are others than
+    /// before: then those that wait for their session trust the former ones.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn trust(&self, certificates: &str) -> Result<(), SandboxError> {
+    pub fn trust(&self, certificates: &str) -> Result<bool, SandboxError> {
+        if fs::read(self.dir.join(layout::TRUST)).is_ok_and(|kept| kept == certificates.as_bytes()) {
+            return Ok(false);
+        }
         let write = || {
             let next = self.dir.join(layout::TRUST).with_extension("next");
             fs::write(&next, certificates)?;
             fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
             fs::rename(next, self.dir.join(layout::TRUST))
         };
-        write().map_err(|source| SandboxError::Directory { path: self.dir.display().to_string(), source })
+        write().map(|()| true).map_err(|source| SandboxError::Directory { path: self.dir.display().to_string(), source })
     }
 
     /// Whether the machine has room for one more like this; says what it lacks.

@@ -213,6 +213,7 @@ fn parameters(operation: &mut Value) {
         }
         match parameter["name"].as_str().unwrap_or_default() {
             "order" => parameter["schema"]["enum"] = json!(["asc", "desc"]),
+            "decision" => parameter["schema"]["enum"] = json!(["allowed", "denied"]),
             "types[]" => parameter["schema"]["items"]["enum"] = json!(LISTABLE_KINDS.as_slice()),
             "event_deltas[]" => {
                 parameter["schema"]["items"]["enum"] = json!(["agent.message", "agent.thinking"]);

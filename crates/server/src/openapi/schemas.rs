@@ -97,7 +97,7 @@ const CONSTANTS: [(&str, &str); 21] = [
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 27] = [
+const ALWAYS_THERE: [(&str, &[&str]); 29] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
@@ -114,11 +114,13 @@ const ALWAYS_THERE: [(&str, &[&str]); 27] = [
     ("ListPage_Environment", &["next_page"]),
     ("ListPage_Event", &["next_page"]),
     ("ListPage_NetworkConfirmation", &["next_page"]),
+    ("ListPage_NetworkLogLine", &["next_page"]),
     ("ListPage_SessionThread", &["next_page"]),
     ("ListPage_Vault", &["next_page"]),
     ("McpProbe", &["http_response"]),
     ("ModelPage", &["first_id", "last_id"]),
     ("NetworkConfirmation", &["answer"]),
+    ("NetworkRequest", &["path", "status", "tool_use_id"]),
     ("RefusalDetails", &["category", "explanation"]),
     ("Session", &["archived_at", "budget", "title"]),
     ("SessionAgent", &["description", "multiagent", "system"]),

@@ -55,9 +55,28 @@ pub(crate) struct Credential {
     updated_at: Timestamp,
     /// When it was archived.
     archived_at: Option<Timestamp>,
+    /// Why its secrets cannot be used, and what to do; absent where they can be. An extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    unusable: Option<&'static str>,
     /// What it is.
     #[serde(flatten)]
     body: CredentialBody,
+    #[serde(skip)]
+    sealed: Option<String>,
+}
+
+const UNUSABLE: &str = "its secrets are sealed for a key that this server does not have; update it with all of them";
+
+impl Credential {
+    /// Says so where its secrets cannot be used.
+    fn judged(self, api: &Api) -> Self {
+        let known = api.state.router.egress().key_ids();
+        // What cannot be read is found by whoever needs it.
+        let parts = sealing::from_text(self.sealed.as_deref()).unwrap_or_default();
+        let unusable = parts.values().any(|sealed| !known.contains(sealed.key())).then_some(UNUSABLE);
+        Self { unusable, ..self }
+    }
 }
 
 /// A deleted credential.
@@ -85,9 +104,9 @@ impl Resource for CredentialBody {
     }
 
     fn wire(stored: Stored<Self>) -> Credential {
-        let Stored { id, created_at, updated_at, archived_at, body, parent, .. } = stored;
+        let Stored { id, created_at, updated_at, archived_at, body, parent, sealed, .. } = stored;
         let vault_id = parent.unwrap_or_default();
-        Credential { id, kind: "vault_credential", vault_id, created_at, updated_at, archived_at, body: *body }
+        Credential { id, kind: "vault_credential", vault_id, created_at, updated_at, archived_at, unusable: None, body: *body, sealed }
     }
 }
 
@@ -105,6 +124,7 @@ async fn create(
 ) -> ApiResult<Json<Credential>> {
     let now = api.now();
     let change = CredentialBody::create(params, now)?;
+    let _sealing = api.state.router.sealing().await;
     let id = CredentialId::mint(&mut api.state.ambient.ids());
     let whose = Whose { caller: &caller, vault: &vault, credential: &id };
     let parts = sealing::sealed(&api, whose, 1, &change.body.auth, &change.secrets, Default::default()).await?;
@@ -161,7 +181,8 @@ fn taken(auth: &Auth) -> String {
     responses((status = 200, body = ListPage<Credential>)))]
 async fn list(State(api): State<Api>, caller: Caller, Id(vault): Id<VaultId>, params: Params) -> ApiResult<Json<ListPage<Credential>>> {
     documents::read::<VaultBody>(&api, &caller, &vault, None).await?;
-    Ok(Json(documents::list::<CredentialBody>(&api, &caller, &params, Some(vault.as_str())).await?))
+    let page = documents::list::<CredentialBody>(&api, &caller, &params, Some(vault.as_str())).await?;
+    Ok(Json(ListPage { data: page.data.into_iter().map(|credential| credential.judged(&api)).collect(), ..page }))
 }
 
 /// A credential of this vault.
@@ -180,7 +201,7 @@ async fn found(api: &Api, caller: &Caller, vault: &VaultId, id: &CredentialId) -
     params(("vault_id" = VaultId, Path, description = "The vault."), ("credential_id" = CredentialId, Path, description = "The credential.")),
     responses((status = 200, body = Credential)))]
 async fn read(State(api): State<Api>, caller: Caller, Ids(vault, id): Ids<VaultId, CredentialId>) -> ApiResult<Json<Credential>> {
-    Ok(Json(CredentialBody::wire(found(&api, &caller, &vault, &id).await?.1)))
+    Ok(Json(CredentialBody::wire(found(&api, &caller, &vault, &id).await?.1).judged(&api)))
 }
 
 /// Changes a credential.
@@ -195,6 +216,7 @@ async fn update(
     Ids(vault, id): Ids<VaultId, CredentialId>,
     JsonBody(params, _room): JsonBody<CredentialUpdateParams>,
 ) -> ApiResult<Json<Credential>> {
+    let _sealing = api.state.router.sealing().await;
     for _ in 0..limits::UPDATE_ATTEMPTS {
         let (before, stored) = found(&api, &caller, &vault, &id).await?;
         if before.archived_at.is_some() {
@@ -202,7 +224,7 @@ async fn update(
         }
         let change = stored.body.updated(params.clone(), api.now())?;
         if change.body == *stored.body && change.secrets.is_empty() {
-            return Ok(Json(CredentialBody::wire(stored)));
+            return Ok(Json(CredentialBody::wire(stored).judged(&api)));
         }
         let whose = Whose { caller: &caller, vault: &vault, credential: &id };
         let parts = sealing::from_text(before.sealed.as_deref())?;
@@ -210,7 +232,7 @@ async fn update(
         let next = Document { body: documents::text(&change.body)?, sealed: sealing::to_text(&parts), ..before };
         if let Some(next) = replaced(&api, &caller, next).await? {
             api.state.router.changed(Changed::Vault(&vault)).await;
-            return Ok(Json(CredentialBody::wire(documents::read_stored(&next)?)));
+            return Ok(Json(CredentialBody::wire(documents::read_stored(&next)?).judged(&api)));
         }
     }
     Err(Refusal::conflict("the credential is being changed by others; read it again and repeat the change").into())

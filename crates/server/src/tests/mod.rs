@@ -7,6 +7,7 @@ mod docs;
 mod documents;
 mod events;
 mod golden;
+mod network;
 mod serving;
 mod sessions;
 mod vaults;
@@ -22,17 +23,17 @@ use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use ostler_core::egress::Terms;
+use ostler_core::egress::{Terms, Unusable};
 use ostler_core::ids::{IncarnationId, SessionId};
 use ostler_core::scope::{Principal, Scope, Tenant};
 use ostler_models::{DemoModel, Models, Prices};
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::egress::{Egress, EgressError, Owner, TokenAnswer, TokenToRenew};
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink, SandboxSpec};
 use ostler_seal::open::{KeyPair, KeyRing};
-use ostler_seal::{Binding, PublicKey, Sealed, seal};
+use ostler_seal::{Binding, KeyId, PublicKey, Sealed, seal};
 use ostler_store::{NewApiKey, SqliteStore, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -98,6 +99,10 @@ impl Egress for Opener {
         self.0.public().clone()
     }
 
+    fn key_ids(&self) -> Vec<KeyId> {
+        self.0.ids()
+    }
+
     async fn reseal(&self, of: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError> {
         let (bound, secret) = self.0.open(sealed).map_err(|error| EgressError::Refused(error.to_string()))?;
         assert_eq!((&bound.workspace, &bound.vault, &bound.credential), (&of.workspace, &of.vault, &of.credential));
@@ -116,11 +121,11 @@ impl Egress for Opener {
         false
     }
 
-    async fn admit(&self, _: &SessionId, _: &Terms, _: Vec<OwnedFd>) -> Result<Vec<String>, EgressError> {
+    async fn admit(&self, _: &SessionId, _: &Terms, _: Vec<OwnedFd>) -> Result<Vec<Unusable>, EgressError> {
         Ok(Vec::new())
     }
 
-    async fn change(&self, _: &SessionId, _: &Terms) -> Result<Option<Vec<String>>, EgressError> {
+    async fn change(&self, _: &SessionId, _: &Terms) -> Result<Option<Vec<Unusable>>, EgressError> {
         Ok(None)
     }
 
@@ -130,6 +135,10 @@ impl Egress for Opener {
 
     async fn release(&self, _: &SessionId) -> Result<(), EgressError> {
         Ok(())
+    }
+
+    async fn records(&self, _: usize) -> Result<Fetched, EgressError> {
+        Ok(Fetched::default())
     }
 }
 

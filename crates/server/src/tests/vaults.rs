@@ -3,6 +3,7 @@
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_runtime::egress::SealedParts;
 use ostler_seal::{Bound, Hosts};
+use ostler_store::Document;
 use serde_json::{Value, json};
 
 use super::{Client, Server, ids, server, text};
@@ -135,6 +136,34 @@ async fn an_oauth_credential_is_tried_and_others_are_not() {
     home.action(&format!("{path}/{other}/mcp_oauth_validate")).await.refused(400, "invalid_request_error");
     home.action(&format!("{path}/{id}/archive")).await.ok();
     home.action(&format!("{path}/{id}/mcp_oauth_validate")).await.refused(400, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_credential_that_is_sealed_for_another_key_says_so_until_its_secret_is_sent_again() {
+    let server = server().await;
+    let home = &server.home;
+    let path = vault(home).await + "/credentials";
+    let id = text(&home.post(&path, variable()).await.ok()["id"]);
+    let one = format!("{path}/{id}");
+    assert!(home.get(&one).await.ok().get("unusable").is_none());
+    // As after a restore without the key.
+    let scope = Scope::System(SystemReason::Recovery);
+    let document = server.state.store.document(&scope, "vault_credential", &id).await.unwrap().unwrap();
+    let (binding, _) = server.keys.open(&stored(&server, &id).await.unwrap()["secret_value"]).unwrap();
+    let other = ostler_seal::seal(ostler_seal::open::KeyPair::generate().unwrap().public(), &binding, b"x").unwrap();
+    let sealed = Some(json!({"secret_value": other.to_string()}).to_string());
+    let changed = Document { lock: document.lock + 1, sealed, ..document.clone() };
+    assert!(server.state.store.replace_document(&scope, &changed, document.lock, false).await.unwrap());
+    let why = |credential: &Value| text(&credential["unusable"]);
+    assert!(why(&home.get(&one).await.ok()).contains("update it"));
+    assert!(why(&home.get(&path).await.ok()["data"][0]).contains("update it"));
+    // It can still be read, named and archived, and other hosts need the secret.
+    assert!(why(&home.post(&one, json!({"display_name": "n"})).await.ok()).contains("update it"));
+    let wider = json!({"auth": {"type": "environment_variable", "networking": {"type": "limited", "allowed_hosts": ["b.com"]}}});
+    assert!(home.post(&one, wider).await.refused(400, "invalid_request_error").contains("send the secret again"));
+    let again = json!({"auth": {"type": "environment_variable", "secret_value": "hidden-again"}});
+    assert!(home.post(&one, again).await.ok().get("unusable").is_none());
+    assert!(home.get(&one).await.ok().get("unusable").is_none());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod documents;
 pub mod fixtures;
 pub mod journal;
 pub mod keys;
+pub mod network;
 pub mod sessions;
 
 /// Makes one `#[tokio::test]` per story. `$open` is an expression giving a new, empty store.
@@ -39,6 +40,9 @@ macro_rules! conformance_suite {
             budgets::absurd_amounts_are_bounded,
             budgets::a_deleted_session_has_spent_what_it_set_aside,
             budgets::sessions_that_wait_for_budget_are_found,
+            network::network_lines_are_listed_newest_first,
+            network::network_logs_are_bounded,
+            network::a_network_log_is_of_its_session_alone,
             journal::an_append_must_continue_the_journal,
             journal::a_later_epoch_fences_the_earlier,
             journal::a_stale_batch_fails_alone,

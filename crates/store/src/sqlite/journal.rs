@@ -51,7 +51,12 @@ const SAVE_SNAPSHOT: &str = "INSERT INTO snapshots (number, seq, version, body) 
 /// The first and the last key of a session.
 pub(super) fn keys(number: i64) -> (i64, i64) {
     let base = number << SEQ_BITS;
-    (base, base | i64::from(u32::MAX))
+    (base, end(base))
+}
+
+/// The last key of the session whose keys begin here.
+pub(super) fn end(base: i64) -> i64 {
+    base | i64::from(u32::MAX)
 }
 
 /// The key of a place in a session; places beyond the last are the last.

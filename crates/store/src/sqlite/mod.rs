@@ -11,6 +11,7 @@ mod failure;
 mod journal;
 mod keys;
 mod listing;
+mod network;
 mod readers;
 mod schema;
 mod sessions;

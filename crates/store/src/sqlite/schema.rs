@@ -7,8 +7,12 @@ use rusqlite::Connection;
 use crate::{StoreError, limits};
 
 /// Every migration in order; its number is its place, counted from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_budgets.sql"), include_str!("migrations/0003_children.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_budgets.sql"),
+    include_str!("migrations/0003_children.sql"),
+    include_str!("migrations/0004_network.sql"),
+];
 
 /// The schema this binary reads and writes.
 pub(super) fn newest() -> u32 {

@@ -5,11 +5,11 @@ use ostler_core::time::Timestamp;
 use rusqlite::{Row, params};
 
 use super::access::scoped;
-use super::budgets;
 use super::convert::{bounded, id, integer, optional_time, small, time, unsigned};
 use super::db::Db;
 use super::journal::{self, EncodedBatch};
 use super::listing::Listing;
+use super::{budgets, network};
 use crate::{
     Cursor, Epoch, OpenWork, Order, PageRequest, Reserve, SessionDeletion, SessionFilter, SessionPage, SessionRow, Spend, StoreError,
     UnfinishedSession,
@@ -136,6 +136,7 @@ pub(super) fn delete(
     let (from, to) = journal::keys(number);
     db.execute("DELETE FROM records WHERE key BETWEEN ?1 AND ?2", params![from, to])?;
     db.execute("DELETE FROM events WHERE key BETWEEN ?1 AND ?2", params![from, to])?;
+    network::delete(db, number)?;
     for sql in [
         "DELETE FROM snapshots WHERE number = ?1",
         "DELETE FROM session_agents WHERE number = ?1",

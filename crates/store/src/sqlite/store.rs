@@ -7,11 +7,11 @@ use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::time::Timestamp;
 
 use super::journal::EncodedBatch;
-use super::{SqliteStore, access, budgets, documents, journal, keys, sessions};
+use super::{SqliteStore, access, budgets, documents, journal, keys, network, sessions};
 use crate::{
-    ApiKey, Bootstrap, ChildInsertion, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NewApiKey, OpenWork, Order,
-    Page, PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef, SessionRow, Snapshot, Space, Store,
-    StoreError, StoredEvent, StoredRecord, UnfinishedSession, WorkspaceBudget,
+    ApiKey, Bootstrap, ChildInsertion, Claimed, Document, DocumentDeletion, DocumentFilter, Epoch, EventQuery, NetworkLine, NetworkQuery,
+    NewApiKey, NewNetworkLine, OpenWork, Order, Page, PageRequest, SessionBatch, SessionDeletion, SessionFilter, SessionPage, SessionRef,
+    SessionRow, Snapshot, Space, Store, StoreError, StoredEvent, StoredRecord, UnfinishedSession, WorkspaceBudget,
 };
 
 #[async_trait]
@@ -247,6 +247,21 @@ impl Store for SqliteStore {
     async fn event(&self, scope: &Scope, id: &SessionId, event_id: &EventId) -> Result<Option<StoredEvent>, StoreError> {
         let (workspace, id, event_id) = (access::workspace(scope)?, id.clone(), event_id.clone());
         self.read(move |db| journal::event(db, workspace.as_deref(), id.as_str(), event_id.as_str())).await
+    }
+
+    async fn add_network_lines(&self, lines: &[NewNetworkLine]) -> Result<(), StoreError> {
+        let lines = lines.to_vec();
+        self.write(move |db| network::add(db, &lines)).await
+    }
+
+    async fn network_lines(&self, scope: &Scope, id: &SessionId, query: &NetworkQuery) -> Result<Option<Vec<NetworkLine>>, StoreError> {
+        let (workspace, id, query) = (access::workspace(scope)?, id.clone(), query.clone());
+        self.read(move |db| network::list(db, workspace.as_deref(), id.as_str(), &query)).await
+    }
+
+    async fn forget_network_lines(&self, scope: &Scope, before: Timestamp) -> Result<u64, StoreError> {
+        access::only(scope, SystemReason::Recovery)?;
+        self.write(move |db| network::forget(db, before)).await
     }
 
     async fn last_position(&self, scope: &Scope, id: &SessionId) -> Result<Option<u64>, StoreError> {

@@ -12,6 +12,7 @@ mod tools;
 mod tests;
 
 use super::effect::{self, Effect};
+use super::fault::CredentialFault;
 use super::mcp::McpTool;
 use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
@@ -100,6 +101,11 @@ pub enum Input {
     },
     /// The sandbox has had nothing to do for long and is to end; its files stay.
     Park,
+    /// Credentials turned out to be of no use. Told once for each; changes nothing else.
+    CredentialsFaulted {
+        /// Which, and why.
+        faults: Vec<CredentialFault>,
+    },
     /// An MCP server listed its tools.
     McpListed {
         /// The server, as the agent calls it.
@@ -170,6 +176,7 @@ impl Input {
             | Self::NetworkUsed { .. }
             | Self::SetAside { .. }
             | Self::Park
+            | Self::CredentialsFaulted { .. }
             | Self::Recovered => false,
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
@@ -250,6 +257,7 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::McpListed { server, url, tools } => stepper.mcp_listed(server, &url, tools),
         Input::McpFailed { server, url, message, is_authentication } => stepper.mcp_failed(server, &url, &message, is_authentication),
         Input::Park => stepper.park(),
+        Input::CredentialsFaulted { faults } => stepper.credentials_faulted(faults),
         Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
         Input::SandboxFailed { message } => stepper.sandbox_failed(&message),
         Input::CallFinished { call, outcome } => stepper.call_finished(&call, outcome),

@@ -6,6 +6,7 @@ use crate::events::wire::{RetryStatus, SessionError};
 use crate::ids::{EventId, IncarnationId};
 use crate::limits;
 use crate::session::calls::{Call, CallState};
+use crate::session::fault::CredentialFault;
 use crate::session::record::RecordBody;
 use crate::session::state::Phase;
 
@@ -25,6 +26,20 @@ impl Stepper<'_> {
         }
         self.emit(RecordBody::SandboxStarted { incarnation });
         self.advance();
+    }
+
+    /// Tells of credentials that nobody was told of yet.
+    pub(super) fn credentials_faulted(&mut self, faults: Vec<CredentialFault>) {
+        if matches!(self.state.phase, Phase::Archived { .. }) {
+            return;
+        }
+        for fault in faults {
+            let has_room = self.state.credential_faults.len() < limits::CREDENTIAL_FAULTS;
+            if has_room && !self.state.credential_faults.iter().any(|told| told.is_about(&fault)) {
+                let event = self.event_id();
+                self.emit(RecordBody::CredentialFaulted { event, fault });
+            }
+        }
     }
 
     /// Gives the sandbox up if no call may need it. The next call has the next life.

@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use crate::sqlite::{budgets, documents, journal, schema, sessions};
+use crate::sqlite::{budgets, documents, journal, network, schema, sessions};
 
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {
     let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -17,7 +17,7 @@ fn plan(conn: &Connection, sql: &str) -> Vec<String> {
 fn hot_queries_use_an_index_and_do_not_sort() {
     let mut conn = Connection::open_in_memory().unwrap();
     schema::migrate(&mut conn).unwrap();
-    let hot = [documents::hot(), sessions::hot(), journal::hot(), budgets::hot()].concat();
+    let hot = [documents::hot(), sessions::hot(), journal::hot(), budgets::hot(), network::hot()].concat();
     assert!(hot.len() > 30);
     for sql in hot {
         for step in plan(&conn, &sql) {
@@ -42,7 +42,7 @@ fn idle_sessions_are_not_looked_at_for_recovery() {
 fn each_hot_condition_has_its_own_index() {
     let mut conn = Connection::open_in_memory().unwrap();
     schema::migrate(&mut conn).unwrap();
-    let hot = [documents::hot(), sessions::hot(), journal::hot(), budgets::hot()].concat();
+    let hot = [documents::hot(), sessions::hot(), journal::hot(), budgets::hot(), network::hot()].concat();
     let expected = [
         ("agent_id = ?", "sessions_by_agent"),
         ("environment_id = ?", "sessions_by_environment"),

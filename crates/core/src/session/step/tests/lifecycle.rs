@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::story::{Story, message};
 use crate::model::ModelErrorKind;
+use crate::session::fault::{CredentialFault, FaultKind};
 use crate::session::record::RecordBody;
 use crate::session::step::Input;
 
@@ -34,6 +35,33 @@ fn the_agent_changes_only_while_the_session_is_idle() {
     assert!(story.happens(update(json!({"title": "t"}))).state.title.is_some());
     story.says("ok").happens(update(tools));
     assert!(story.state.agent.tools.is_empty());
+}
+
+#[test]
+fn a_credential_that_cannot_be_used_is_told_once() {
+    let fault = |credential: &str, kind| CredentialFault {
+        credential: credential.parse().unwrap(),
+        vault: "vlt_1".parse().unwrap(),
+        name: "TOKEN".into(),
+        kind,
+    };
+    let faulted = |faults: &[CredentialFault]| Input::CredentialsFaulted { faults: faults.to_vec() };
+    let (one, other) = (fault("vcrd_1", FaultKind::Unreachable), fault("vcrd_2", FaultKind::Unusable));
+    let mut story = Story::new();
+    story.message("hi").told();
+    assert_eq!(story.happens(faulted(&[one.clone(), one.clone(), other.clone()])).kinds(), ["session.error", "session.error"]);
+    assert!(story.happens(faulted(&[other, one.clone()])).kinds().is_empty());
+    assert_eq!(story.happens(faulted(&[fault("vcrd_1", FaultKind::Unusable)])).kinds(), ["session.error"]);
+    let told = serde_json::to_value(one.error()).unwrap();
+    assert_eq!(
+        (&told["type"], &told["credential_id"], &told["vault_id"]),
+        (&json!("credential_host_unreachable_error"), &json!("vcrd_1"), &json!("vlt_1"))
+    );
+    // It is in the journal and ends no turn.
+    assert_eq!(story.state.credential_faults.len(), 3);
+    assert_eq!(story.state.status().as_str(), "running");
+    story.says("ok").happens(Input::Archive).kinds();
+    assert!(story.happens(faulted(&[fault("vcrd_3", FaultKind::Unusable)])).kinds().is_empty());
 }
 
 #[test]
