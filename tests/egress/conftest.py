@@ -3,6 +3,7 @@ import json
 import pathlib
 
 import anthropic
+import mcp_servers
 import pytest
 import trustme
 from hosts import Host
@@ -20,21 +21,43 @@ def authority():
 
 @pytest.fixture(scope="session")
 def hosts(authority, tmp_path_factory):
-    """Hosts by name, and one without TLS as `plain.test`."""
+    """Hosts by name; `plain.test` has no TLS, nor has `search.test`, which is also the server's search engine."""
     made = {name: Host(authority, name, tmp_path_factory.mktemp(name)) for name in NAMES}
-    made["plain.test"] = Host(authority, "plain.test", tmp_path_factory.mktemp("plain"), tls=False)
+    for name in ("plain.test", "search.test"):
+        made[name] = Host(authority, name, tmp_path_factory.mktemp(name), tls=False)
     yield made
     for host in made.values():
         host.shutdown()
 
 
 @pytest.fixture(scope="session")
-def settings(authority, hosts, tmp_path_factory):
+def mcp_server(authority, tmp_path_factory):
+    """The MCP server `far.test`, and the one of npm as `everything.test` at `address`."""
+    far = mcp_servers.Far(authority, tmp_path_factory.mktemp("far"))
+    with mcp_servers.everything() as far.everything:
+        yield far
+    far.stop()
+
+
+@pytest.fixture()
+def far(mcp_server):
+    mcp_server.tokens = None
+    mcp_server.asked.clear()
+    mcp_server.calls.clear()
+    mcp_server.revisions.clear()
+    return mcp_server
+
+
+@pytest.fixture(scope="session")
+def settings(authority, hosts, mcp_server, tmp_path_factory):
     """Settings of a server that finds the hosts and trusts them."""
     bundle = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     settings = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
-    return settings + "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
+    settings += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
+    settings += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
+    settings += "[search]\nprovider = \"searxng\"\nbase_url = \"http://%s\"\n" % hosts["search.test"].address
+    return settings
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +77,10 @@ def client(server):
 class Session:
     """A session that runs commands."""
 
-    def __init__(self, client, hosts, vaults=()):
+    def __init__(self, client, hosts, vaults=(), configs=()):
         self.client = client
-        self.agent = client.beta.agents.create(name="a", model="scripted-model", tools=[{"type": "agent_toolset_20260401"}])
+        tools = [{"type": "agent_toolset_20260401", "configs": list(configs)}]
+        self.agent = client.beta.agents.create(name="a", model="scripted-model", tools=tools)
         networking = {"type": "limited", "allowed_hosts": list(hosts)}
         self.environment = client.beta.environments.create(name="e", config={"type": "cloud", "networking": networking})
         self.session = client.beta.sessions.create(agent=self.agent.id, environment_id=self.environment.id, vault_ids=list(vaults))
@@ -67,8 +91,12 @@ class Session:
 
     def start(self, command):
         """Starts a command; the number of events before it."""
+        return self.call("bash", command=command)
+
+    def call(self, tool, says="", **arguments):
+        """Has a tool called; the number of events before it."""
         before = len(list(self.client.beta.sessions.events.list(self.id)))
-        text = "TOOL bash %s\nSAY done" % json.dumps({"command": command})
+        text = "%sTOOL %s %s\nSAY done" % (says and "NONCE %s\n" % says, tool, json.dumps(arguments))
         self.client.beta.sessions.events.send(self.id, events=[{"type": "user.message", "content": [{"type": "text", "text": text}]}])
         return before
 
@@ -116,8 +144,8 @@ def session(client, vault, hosts):
     """Makes sessions that may reach hosts."""
     made = []
 
-    def make(*allowed):
-        made.append(Session(client, allowed, [vault.id]))
+    def make(*allowed, configs=()):
+        made.append(Session(client, allowed, [vault.id], configs))
         return made[-1]
     yield make
     for one in made:

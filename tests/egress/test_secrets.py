@@ -155,9 +155,7 @@ def test_egress_that_dies_or_hangs_is_a_failure_of_the_network(session, secret, 
     os.kill(first, how)
     printed = inside.result(before)
     assert "ended" in printed and "ended 0" not in printed, printed
-    if how == signal.SIGSTOP:
-        # A keeper cannot know that it hangs; people can.
-        os.kill(first, signal.SIGKILL)
+    # Its keeper notices that it hangs, and the model, which is asked by way of it, was asked again.
     wait_until("egress is back", lambda: egress() not in (None, first))
     printed = inside.run("curl -sS --retry 5 --retry-all-errors -H \"x-key: $TOKEN\" https://api.test/echo")
     assert hosts["api.test"].last("/echo")["headers"]["x-key"] == VALUE and VALUE not in printed

@@ -56,6 +56,7 @@ TOGETHER = [
     r"metadata: (a key is empty|key: at most|at most \d+ pairs)",
     r"must not contain \$ref|is nested too deeply",
     r"auth\.[a-z_.]+: must (be an address that starts with|not hold a user)",
+    r"egress\.rules\[\d+\]\.(host|path|methods|ports)",
     r"auth\.refresh: the credential was made without|one of header and body must stay true|is a variable that programs take orders from",
 ]
 

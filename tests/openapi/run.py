@@ -110,6 +110,8 @@ def things(url):
     variable = lambda: {"type": "environment_variable", "secret_name": "KEPT_%d" % next(names), "secret_value": "s", "networking": {"type": "unrestricted"}}
     credential = lambda: made(url, "/v1/vaults/%s/credentials" % kept["vault_id"], {"auth": variable()})
     kept["credential_id"] = credential()
+    # A question about a request needs a sandbox that sent one.
+    kept["confirmation_id"] = "conf_unknown"
     make = {"vault_id": vault, "credential_id": credential, "agent_id": agent, "environment_id": environment, "session_id": session, "api_key_id": key}
     return kept, {name: [one() for _ in range(SPARE_CREDENTIALS if name == "credential_id" else SPARE)] for name, one in make.items()}
 

@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 10] = [
 const OF_ROOT: [(&str, &str); 1] = [("dockerd", "docker.io")];
 
 /// The Python packages that black-box tests use.
-const PYTHON: [&str; 3] = ["anthropic==2.11.0", "pytest==8.4.2", "trustme==1.2.1"];
+const PYTHON: [&str; 5] = ["anthropic==2.11.0", "pytest==8.4.2", "trustme==1.2.1", "mcp==2.3.0", "uvicorn==0.54.0"];
 
 /// Other people's model servers, and what the tests need beside them. llama.cpp is built from source,
 /// which takes some minutes once.
@@ -44,6 +44,7 @@ pub(crate) fn all() -> anyhow::Result<()> {
     packages()?;
     venv("venv", &PYTHON)?;
     NODE.install()?;
+    MCP.install()?;
     venv("servers", &SERVERS)?;
     venv("openapi", &OPENAPI)?;
     LINTERS.install()?;
@@ -115,6 +116,8 @@ fn venv(name: &str, packages: &[&str]) -> anyhow::Result<()> {
 
 /// The node packages of the TypeScript examples.
 pub(crate) const NODE: NodePackages = NodePackages { name: "node", folder: "examples/typescript" };
+/// MCP servers of other people.
+pub(crate) const MCP: NodePackages = NodePackages { name: "mcp", folder: "tests/egress/node" };
 /// The linters of the API's description; their versions are those that run on Debian's Node.js 18.
 pub(crate) const LINTERS: NodePackages = NodePackages { name: "linters", folder: "tests/openapi" };
 

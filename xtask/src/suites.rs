@@ -128,6 +128,7 @@ fn examples() -> anyhow::Result<()> {
 }
 
 fn egress() -> anyhow::Result<()> {
+    setup::MCP.installed()?;
     pytest("venv", "tests/egress")
 }
 

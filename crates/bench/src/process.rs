@@ -50,6 +50,23 @@ pub(crate) fn processor_time(pid: i32) -> anyhow::Result<f64> {
     Ok(f64::from(ticks) * MILLIS_OF_A_TICK)
 }
 
+/// The process of egress that works for a server.
+pub(crate) fn egress_of(server: i32) -> anyhow::Result<i32> {
+    let keeper = child(server, "keeper").context("the server has no keeper of egress")?;
+    child(keeper, "worker").context("the server has no egress")
+}
+
+/// The child of a process that has such a role in egress.
+fn child(parent: i32, role: &str) -> Option<i32> {
+    let names = std::fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).find(|pid: &i32| {
+        let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let stat = read("stat");
+        let of: Option<i32> = stat.rsplit_once(')').and_then(|(_, words)| words.split_whitespace().nth(1)?.parse().ok());
+        of == Some(parent) && read("cmdline").split('\0').any(|word| word == role)
+    })
+}
+
 /// Resident memory of a process, in megabytes (10^6 bytes).
 pub(crate) fn resident(pid: i32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -27,7 +27,7 @@ impl Lab {
         let model = Helper::start(Role::Model, None).await?;
         let egress = Helper::start(Role::Egress, Some(model.address)).await?;
         let looking = Client::connect(model.address, None).await?;
-        let plan = Plan { binary, provider: egress.address, log: "warn" };
+        let plan = Plan { binary, provider: model.address, log: "warn" };
         Ok(Self { plan, effort, echo, model, egress, looking })
     }
 

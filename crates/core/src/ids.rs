@@ -133,6 +133,8 @@ ids! {
     VaultId = "vlt_";
     /// A credential of a vault.
     CredentialId = "vcrd_";
+    /// A question to a person about a request of a sandbox.
+    ConfirmationId = "conf_";
     /// A session.
     SessionId = "sesn_";
     /// One context inside a session.

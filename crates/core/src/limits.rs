@@ -23,6 +23,10 @@ pub const TOOL_ENTRIES: usize = 128;
 pub const MCP_SERVERS: usize = 20;
 /// Characters of an MCP server's name.
 pub const MCP_SERVER_NAME_CHARS: usize = 255;
+/// Tools of all MCP servers that are offered to the model.
+pub const TOOLS_OFFERED: usize = 256;
+/// How long a list of an MCP server's tools holds before the next turn asks again, in microseconds.
+pub const MCP_LIST_MICROS: i64 = 600_000_000;
 /// Characters of a URL.
 pub const URL_CHARS: usize = 2_048;
 /// Characters of a custom tool's name.
@@ -33,8 +37,30 @@ pub const TOOL_DESCRIPTION_CHARS: usize = 10_000;
 pub const SCHEMA_DEPTH: usize = 32;
 /// Entries of a domain list.
 pub const DOMAIN_LIST_ENTRIES: usize = 64;
+/// Characters of one of them.
+pub const DOMAIN_LIST_CHARS: usize = 255;
+/// The most tokens of a page that an agent may set.
+pub const WEB_CONTENT_TOKENS: u64 = 1_000_000;
+/// Characters of a part of a user's location.
+pub const LOCATION_CHARS: usize = 255;
 /// Hosts that an environment allows.
 pub const ALLOWED_HOSTS: usize = 256;
+/// Rules of an environment about what goes out.
+pub const EGRESS_RULES: usize = 128;
+/// Ports of one such rule.
+pub const RULE_PORTS: usize = 16;
+/// Methods of one such rule.
+pub const RULE_METHODS: usize = 16;
+/// Characters of a method.
+pub const METHOD_CHARS: usize = 32;
+/// Characters of the path of one such rule.
+pub const RULE_PATH_CHARS: usize = 512;
+/// Bytes of the path of a request about which a person is asked.
+pub const ASKED_PATH_BYTES: usize = 1_024;
+/// Questions about requests of one session that wait for a person.
+pub const OPEN_CONFIRMATIONS: usize = 32;
+/// Answers about requests that one session remembers.
+pub const REMEMBERED_CONFIRMATIONS: usize = 64;
 /// Characters of the name of a vault or a credential.
 pub const DISPLAY_NAME_CHARS: usize = 255;
 /// Credentials of one vault that are not archived.

@@ -1,9 +1,10 @@
 //! The certificate authority of an installation, which only its own sandboxes trust. Its key follows from a number that belongs to
 //! the vault keys and stays when they change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
 use rcgen::{
@@ -15,7 +16,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
 
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::limits;
@@ -38,13 +38,62 @@ pub struct Authority {
     /// One key for all hosts: it never leaves this process.
     leaf: KeyPair,
     provider: Arc<CryptoProvider>,
-    issued: Mutex<Issued>,
+    issued: Mutex<Kept>,
+    /// Those of hosts of which nothing is passed on. Whoever asks for many of them takes no place of others.
+    refusing: Mutex<Kept>,
 }
 
-#[derive(Default)]
+/// Certificates that are kept, by host.
+struct Kept {
+    most: usize,
+    by_host: HashMap<String, Issued>,
+    /// Counts uses, so that the one that was used longest ago is known.
+    uses: u64,
+}
+
 struct Issued {
-    configs: HashMap<(String, Protocols), Arc<ServerConfig>>,
-    order: VecDeque<(String, Protocols)>,
+    host: Arc<HostTls>,
+    last_use: u64,
+}
+
+/// How to be a host, in each protocol, by one certificate.
+struct HostTls {
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
+    /// From when on another certificate is made.
+    renewed_at: SystemTime,
+}
+
+impl HostTls {
+    fn of(&self, protocols: Protocols) -> Arc<ServerConfig> {
+        Arc::clone(match protocols {
+            Protocols::Http1 => &self.http1,
+            Protocols::Http2 => &self.http2,
+        })
+    }
+}
+
+impl Kept {
+    fn new(most: usize) -> Mutex<Self> {
+        Mutex::new(Self { most, by_host: HashMap::new(), uses: 0 })
+    }
+
+    /// One that is valid for long enough.
+    fn find(&mut self, host: &str, now: SystemTime) -> Option<Arc<HostTls>> {
+        self.uses += 1;
+        let issued = self.by_host.get_mut(host).filter(|issued| issued.host.renewed_at > now)?;
+        issued.last_use = self.uses;
+        Some(Arc::clone(&issued.host))
+    }
+
+    fn keep(&mut self, host: &str, issued: Arc<HostTls>) {
+        if self.by_host.len() >= self.most && !self.by_host.contains_key(host) {
+            let oldest = self.by_host.iter().min_by_key(|(_, issued)| issued.last_use).map(|(host, _)| host.clone());
+            oldest.and_then(|oldest| self.by_host.remove(&oldest));
+        }
+        self.uses += 1;
+        self.by_host.insert(host.to_owned(), Issued { host: issued, last_use: self.uses });
+    }
 }
 
 /// What is spoken over TLS.
@@ -82,7 +131,7 @@ impl Authority {
         (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2046, 1, 1));
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(failed)?;
         let leaf = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        Ok(Self { issuer, leaf, provider, issued: Mutex::default() })
+        Ok(Self { issuer, leaf, provider, issued: Kept::new(limits::CERTIFICATES), refusing: Kept::new(limits::REFUSED_CERTIFICATES) })
     }
 
     /// Its certificate, for those who are to trust it.
@@ -92,23 +141,41 @@ impl Authority {
 
     /// How to be this host towards a sandbox.
     pub(crate) fn server(&self, host: &str, protocols: Protocols) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let key = (host.to_owned(), protocols);
-        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = issued.configs.get(&key) {
-            return Ok(Arc::clone(config));
-        }
-        let config = Arc::new(self.issue(host, protocols)?);
-        if issued.order.len() >= limits::CERTIFICATES
-            && let Some(oldest) = issued.order.pop_front()
-        {
-            issued.configs.remove(&oldest);
-        }
-        issued.order.push_back(key.clone());
-        issued.configs.insert(key, Arc::clone(&config));
-        Ok(config)
+        self.found(&self.issued, host, protocols, || true)?.ok_or_else(|| failed("it may not be made"))
     }
 
-    fn issue(&self, host: &str, protocols: Protocols) -> Result<ServerConfig, AuthorityError> {
+    /// The same for a host of which nothing is passed on, to say why. None where no certificate may be made for it.
+    pub(crate) fn refusing(
+        &self,
+        host: &str,
+        protocols: Protocols,
+        may: impl FnOnce() -> bool,
+    ) -> Result<Option<Arc<ServerConfig>>, AuthorityError> {
+        self.found(&self.refusing, host, protocols, may)
+    }
+
+    fn found(
+        &self,
+        kept: &Mutex<Kept>,
+        host: &str,
+        protocols: Protocols,
+        may: impl FnOnce() -> bool,
+    ) -> Result<Option<Arc<ServerConfig>>, AuthorityError> {
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
+        if let Some(found) = lock().find(host, now) {
+            return Ok(Some(found.of(protocols)));
+        }
+        if !may() {
+            return Ok(None);
+        }
+        // Nobody waits for this one. Two may be made at once; each has a number of its own.
+        let issued = Arc::new(self.issue(host, now)?);
+        lock().keep(host, Arc::clone(&issued));
+        Ok(Some(issued.of(protocols)))
+    }
+
+    fn issue(&self, host: &str, now: SystemTime) -> Result<HostTls, AuthorityError> {
         let mut params = CertificateParams::default();
         let name = match host.parse() {
             Ok(address) => SanType::IpAddress(address),
@@ -120,21 +187,29 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         // Some programs refuse a second certificate with the number of another.
-        params.serial_number = Some(SerialNumber::from_slice(&Sha256::digest(host.as_bytes())[..SERIAL_BYTES]));
-        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2046, 1, 1));
+        let mut number = [0; SERIAL_BYTES];
+        aws_lc_rs::rand::fill(&mut number).map_err(failed)?;
+        params.serial_number = Some(SerialNumber::from_slice(&number));
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).map_err(failed)?;
+        params.not_before = date_time_ymd(1970, 1, 1) + since.saturating_sub(limits::CLOCK_SKEW);
+        params.not_after = date_time_ymd(1970, 1, 1) + since.saturating_add(limits::CERTIFICATE_LIFE);
         let certificate = params.signed_by(&self.leaf, &self.issuer).map_err(failed)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_no_client_auth()
-            .with_single_cert(vec![CertificateDer::from(certificate.der().to_vec())], key)
-            .map_err(failed)?;
-        config.alpn_protocols = vec![protocols.name().to_vec()];
-        // Sessions are not resumed, and what they would cost is not kept.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(config)
+        let config = |protocols: Protocols| {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf.serialize_der()));
+            let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+                .with_safe_default_protocol_versions()
+                .map_err(failed)?
+                .with_no_client_auth()
+                .with_single_cert(vec![CertificateDer::from(certificate.der().to_vec())], key)
+                .map_err(failed)?;
+            config.alpn_protocols = vec![protocols.name().to_vec()];
+            // Sessions are not resumed, and what they would cost is not kept.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            Ok::<_, AuthorityError>(Arc::new(config))
+        };
+        let renewed_at = now + (limits::CERTIFICATE_LIFE - limits::CERTIFICATE_RENEWED);
+        Ok(HostTls { http1: config(Protocols::Http1)?, http2: config(Protocols::Http2)?, renewed_at })
     }
 }
 
@@ -182,12 +257,49 @@ mod tests {
         assert!(Authority::of(&[7; 32], provider()).unwrap().certificate().starts_with("-----BEGIN CERTIFICATE-----"));
     }
 
+    fn authority() -> Authority {
+        Authority::of(&[9; 32], provider()).unwrap()
+    }
+
     #[test]
     fn certificates_are_kept_and_not_for_ever() {
-        let authority = Authority::of(&[9; 32], provider()).unwrap();
+        let authority = authority();
         let first = authority.server("a.com", Protocols::Http1).unwrap();
         assert!(Arc::ptr_eq(&first, &authority.server("a.com", Protocols::Http1).unwrap()));
         assert!(!Arc::ptr_eq(&first, &authority.server("a.com", Protocols::Http2).unwrap()));
         assert!(authority.server("1.2.3.4", Protocols::Http1).is_ok());
+        let now = SystemTime::now();
+        let mut kept = authority.issued.lock().unwrap();
+        assert!(kept.find("a.com", now).is_some());
+        let later = now + limits::CERTIFICATE_LIFE - limits::CERTIFICATE_RENEWED + std::time::Duration::from_secs(5);
+        assert!(kept.find("a.com", later).is_none(), "one that ends soon is not used any more");
+    }
+
+    #[test]
+    fn the_one_that_was_used_longest_ago_goes_first() {
+        let authority = authority();
+        let issued = Arc::new(authority.issue("a.com", SystemTime::now()).unwrap());
+        let mut kept = Kept { most: 2, by_host: HashMap::new(), uses: 0 };
+        let now = SystemTime::now();
+        kept.keep("a.com", Arc::clone(&issued));
+        kept.keep("b.com", Arc::clone(&issued));
+        assert!(kept.find("a.com", now).is_some());
+        kept.keep("c.com", issued);
+        let found = ["a.com", "b.com", "c.com"].map(|host| kept.find(host, now).is_some());
+        assert_eq!(found, [true, false, true]);
+    }
+
+    #[test]
+    fn refusals_take_no_place_of_others_and_are_not_made_without_leave() {
+        let authority = authority();
+        authority.server("a.com", Protocols::Http1).unwrap();
+        for at in 0..=limits::REFUSED_CERTIFICATES {
+            assert!(authority.refusing(&format!("n{at}.com"), Protocols::Http1, || true).unwrap().is_some());
+        }
+        assert_eq!(authority.refusing.lock().unwrap().by_host.len(), limits::REFUSED_CERTIFICATES);
+        assert!(authority.issued.lock().unwrap().by_host.keys().eq(["a.com"]));
+        assert!(authority.refusing("other.com", Protocols::Http1, || false).unwrap().is_none());
+        let last = format!("n{}.com", limits::REFUSED_CERTIFICATES);
+        assert!(authority.refusing(&last, Protocols::Http2, || false).unwrap().is_some(), "what is kept needs none");
     }
 }

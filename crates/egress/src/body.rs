@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use http_body_util::{BodyExt as _, BodyStream, Full, LengthLimitError, Limited, StreamBody};
 use tokio_util::io::{ReaderStream, StreamReader};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::limits;
 use crate::record::Line;
 use crate::replace::{Stream, Table};
 use crate::sandboxes::Permit;
+use crate::traffic::{Spent, Traffic};
 
 /// Why a body ended too early.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,14 @@ impl BodyError {
     fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
+
+    /// Whether the body had more bytes than it may; a decoder passes this on.
+    pub(crate) fn is_limit(&self) -> bool {
+        self.0 == TOO_LONG
+    }
 }
+
+const TOO_LONG: &str = "it has more bytes than it may";
 
 /// A body that is passed on.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -44,15 +52,53 @@ pub(crate) fn empty() -> Body {
     full(Bytes::new())
 }
 
-/// A body as it comes in, with its bytes counted.
-pub(crate) fn counted(body: hyper::body::Incoming, count: Arc<AtomicU64>) -> Body {
-    let counted = move |frame: Frame<Bytes>| {
-        if let Some(data) = frame.data_ref() {
-            count.fetch_add(data.len() as u64, Ordering::Relaxed);
+/// A body as it comes in.
+pub(crate) fn incoming(body: hyper::body::Incoming) -> Body {
+    body.map_err(BodyError::of).boxed_unsync()
+}
+
+/// A body with its bytes counted, at the rate that a sandbox may have, if it is of one.
+pub(crate) fn counted(body: Body, count: Arc<AtomicU64>, traffic: Option<Arc<Traffic>>) -> Body {
+    Counted { body, count, traffic, waits: None }.boxed_unsync()
+}
+
+struct Counted {
+    body: Body,
+    count: Arc<AtomicU64>,
+    traffic: Option<Arc<Traffic>>,
+    /// Until when the next piece waits.
+    waits: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(waits) = &mut this.waits {
+            ready!(waits.as_mut().poll(cx));
+            this.waits = None;
         }
-        frame
-    };
-    body.map_frame(counted).map_err(BodyError::of).boxed_unsync()
+        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = frame?;
+        if let Some(data) = frame.data_ref() {
+            this.count.fetch_add(data.len() as u64, Ordering::Relaxed);
+            match this.traffic.as_ref().map_or(Ok(None), |traffic| traffic.moved(data.len())) {
+                Ok(until) => this.waits = until.map(|until| Box::pin(tokio::time::sleep_until(until))),
+                Err(Spent) => return Poll::Ready(Some(Err(BodyError("the sandbox has sent and received as much as it may".into())))),
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A body with everything in the table replaced, trailers too.
@@ -66,6 +112,23 @@ pub(crate) fn replaced(body: Body, table: Arc<Table>) -> Body {
 /// A body that keeps a line of the log open, and a place taken, until it ends, or until it must.
 pub(crate) fn with_line(body: Body, line: Line, ended: CancellationToken, place: Option<Arc<Permit>>) -> Body {
     WithLine { body, _line: line, ended, _place: place }.boxed_unsync()
+}
+
+/// A body that breaks once it has more bytes than that.
+pub(crate) fn limited(body: Body, most: usize) -> Body {
+    let of = |error: Box<dyn std::error::Error + Send + Sync>| {
+        if error.is::<LengthLimitError>() { BodyError(TOO_LONG.into()) } else { BodyError::of(error) }
+    };
+    Limited::new(body, most).map_err(of).boxed_unsync()
+}
+
+/// A body that keeps something until it ends.
+pub(crate) fn keeping<T: Send + 'static>(body: Body, kept: T) -> Body {
+    body.map_frame(move |frame| {
+        let _ = &kept;
+        frame
+    })
+    .boxed_unsync()
 }
 
 struct Replaced {

@@ -64,11 +64,14 @@ pub(crate) async fn forward(way: Way, upstream: Arc<Upstream>, request: Request<
 async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, line: &mut Line) -> Result<Response<Body>, (Code, String)> {
     let bad = |Unfit(why): Unfit| (Code::BadRequest, why.to_owned());
     check(way, &request)?;
+    let heads = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    // What is spent here is found spent by what comes next.
+    let _ = way.sandbox.traffic.pace(heads + request.uri().path_and_query().map_or(0, |target| target.as_str().len())).await;
     let is_head = request.method() == Method::HEAD;
     let is_websocket = websocket::is_asked(&request);
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, content) = request.into_parts();
-    let content = body::counted(content, line.sent());
+    let content = body::counted(body::incoming(content), line.sent(), Some(Arc::clone(&way.sandbox.traffic)));
     let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     without_hops(&mut parts.headers);
     let content = if way.is_opened {
@@ -104,6 +107,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         let Some(inside) = upgrade else { return Err((Code::Unreachable, "it changed the protocol without being asked".into())) };
         let outside = hyper::upgrade::on(&mut response);
         let (counts, ended) = ((line.sent(), line.received()), way.ended.clone());
+        let traffic = Arc::clone(&way.sandbox.traffic);
         let (kept, places) = (Arc::clone(&scrubs), (way.place.clone(), way.sandbox.exchange(&way.egress)));
         if places.0.is_none() && places.1.is_none() {
             return Err((Code::TooMuch, "too many WebSockets".into()));
@@ -112,7 +116,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
             let _places = places;
             let both = async {
                 let (inside, outside) = tokio::try_join!(inside, outside)?;
-                let _ = crate::relay::relay(TokioIo::new(inside), TokioIo::new(outside), counts.0, counts.1, Some(&kept)).await;
+                let _ = crate::relay::relay(TokioIo::new(inside), TokioIo::new(outside), counts, &traffic, Some(&kept)).await;
                 Ok::<_, hyper::Error>(())
             };
             tokio::select! {
@@ -126,7 +130,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         return Ok(Response::from_parts(parts, body::empty()));
     }
     let (mut parts, content) = response.into_parts();
-    let content = body::counted(content, line.received());
+    let content = body::counted(body::incoming(content), line.received(), Some(Arc::clone(&way.sandbox.traffic)));
     without_hops(&mut parts.headers);
     let content = scrub::answer(&scrubs, &mut parts, content, is_head).map_err(|Unfit(why)| (Code::Unreachable, why.to_owned()))?;
     Ok(Response::from_parts(parts, content))
@@ -173,7 +177,7 @@ fn check(way: &Way, request: &Request<Incoming>) -> Result<(), (Code, String)> {
     Ok(())
 }
 
-fn without_hops(headers: &mut HeaderMap) {
+pub(crate) fn without_hops(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -94,8 +94,11 @@ impl Grants {
 
 /// The forms in which a secret comes back, and what stands there instead.
 fn forms(grant: &Grant) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let secret = grant.secret.expose();
-    let placeholder = grant.placeholder.as_bytes();
+    forms_of(grant.secret.expose(), grant.placeholder.as_bytes())
+}
+
+/// The same of a secret, with what stands in the place of its plain form.
+pub(crate) fn forms_of(secret: &[u8], placeholder: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     // What is shorter stands in every text by chance.
     if secret.len() < limits::SCRUBBED_LEAST {
         return Vec::new();

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::StartHandshake;
 
-use crate::authority::Protocols;
+use crate::authority::{AuthorityError, Protocols};
+use crate::body::Body;
 use crate::forward::{self, Way};
 use crate::framing::Framed;
 use crate::hello::Hello;
-use crate::limits;
 use crate::record::Line;
-use crate::refusal;
 use crate::service::Offers;
-use crate::upstream::Upstream;
+use crate::upstream::{self, Upstream};
+use crate::{judge, limits, proxy, refusal};
 use ostler_core::egress::policy::{Code, Decision};
 
 /// A stream of bytes.
@@ -27,8 +30,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Wire for T {}
 /// Opens a connection to a host, which has been dialled.
 pub(crate) async fn open(way: Way, hello: Hello, inside: impl Wire, outside: TcpStream, addresses: Vec<std::net::SocketAddr>) {
     let offers = Offers { http2: hello.http2, http1: hello.http1 };
-    match Upstream::secure(&way.egress, &way.host, addresses, outside, offers).await {
+    match Upstream::secure(&way.egress, &way.host, way.port, addresses, outside, offers).await {
         Ok((upstream, protocols)) => serve(way, hello, inside, protocols, Ok(Arc::new(upstream))).await,
+        Err(failure) => refuse(way, hello, inside, Code::Unreachable, failure.0).await,
+    }
+}
+
+/// A connection about which only its requests, or a person, can tell. Before that no address is asked for, because a name can say
+/// something to whoever is asked.
+pub(crate) async fn later(mut way: Way, hello: Hello, inside: impl Wire) {
+    if way.is_opened {
+        // What is spoken is settled before the host is heard: what every host speaks.
+        let protocols = if hello.http1 { Protocols::Http1 } else { Protocols::Http2 };
+        let upstream = Upstream::later(&way.egress, &way.host, way.port, Some(protocols));
+        return serve(way, hello, inside, protocols, Ok(Arc::new(upstream))).await;
+    }
+    way.decision = judge::closed(&way.sandbox, &way.live, &way.host, way.port).await;
+    if !way.decision.is_allowed {
+        let code = way.decision.code;
+        return refuse(way, hello, inside, code, String::new()).await;
+    }
+    let addresses = match way.egress.resolver.find(&way.host, way.port).await {
+        Ok(addresses) => addresses,
+        Err(code) => return refuse(way, hello, inside, code, String::new()).await,
+    };
+    match upstream::dial(&addresses).await {
+        Ok(outside) => {
+            let line = Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision);
+            proxy::pass(line, &way.sandbox.traffic, hello.read, inside, outside).await;
+        }
         Err(failure) => refuse(way, hello, inside, Code::Unreachable, failure.0).await,
     }
 }
@@ -40,8 +70,9 @@ pub(crate) async fn refuse(way: Way, hello: Hello, inside: impl Wire, code: Code
 }
 
 async fn serve(way: Way, hello: Hello, inside: impl Wire, protocols: Protocols, upstream: Result<Arc<Upstream>, (Code, String)>) {
-    let config = match way.egress.authority.server(&way.host, protocols) {
-        Ok(config) => config,
+    let config = match certificate(&way, protocols, upstream.is_ok()) {
+        Ok(Some(config)) => config,
+        Ok(None) => return Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision).failed(Code::TooMuch),
         Err(error) => return tracing::error!(host = way.host, %error, "no certificate could be issued"),
     };
     let accepting = StartHandshake::from_parts(hello.accepted, inside).into_stream(config);
@@ -54,11 +85,11 @@ async fn serve(way: Way, hello: Hello, inside: impl Wire, protocols: Protocols, 
         }
     };
     let (ended, framing) = (way.ended.clone(), Arc::clone(&way.framing));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (way, upstream) = (way.clone(), upstream.clone());
         async move {
             Ok::<_, std::convert::Infallible>(match upstream {
-                Ok(upstream) => forward::forward(way, upstream, request).await,
+                Ok(upstream) => judged(way, upstream, request).await,
                 Err((code, detail)) => {
                     let decision = Decision { is_allowed: false, code, ..way.decision };
                     let response = refusal::answer(&way.host, &decision, &detail);
@@ -93,4 +124,31 @@ async fn serve(way: Way, hello: Hello, inside: impl Wire, protocols: Protocols, 
         _ = serving => {}
         () = ended.cancelled() => {}
     }
+}
+
+/// How to be this host towards a sandbox. None where a sandbox has had too many made of hosts that it does not reach.
+fn certificate(way: &Way, protocols: Protocols, is_passed_on: bool) -> Result<Option<Arc<ServerConfig>>, AuthorityError> {
+    if is_passed_on {
+        return way.egress.authority.server(&way.host, protocols).map(Some);
+    }
+    way.egress.authority.refusing(&way.host, protocols, || way.sandbox.may_refuse())
+}
+
+/// Decides about a request by itself, and passes it on.
+async fn judged(mut way: Way, upstream: Arc<Upstream>, mut request: Request<Incoming>) -> Response<Body> {
+    let method = request.method().as_str().to_owned();
+    let path = request.uri().path().to_owned();
+    way.decision = judge::request(&way.sandbox, &way.live, &way.host, way.port, &mut request).await;
+    if way.decision.is_allowed
+        && let Err(code) = upstream.find().await
+    {
+        way.decision = Decision { is_allowed: false, code, ..way.decision };
+    }
+    if way.decision.is_allowed {
+        return forward::forward(way, upstream, request).await;
+    }
+    let response = refusal::answer(&way.host, &way.decision, "");
+    let line = Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision);
+    line.request(&method, &path).answered(response.status().as_u16());
+    response
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Connections of one sandbox at once.
+/// Connections of one sandbox at once; more wait, and settings can only ask for fewer.
 pub const CONNECTIONS_PER_SANDBOX: usize = 1_024;
 /// Connections of all sandboxes at once.
 pub const CONNECTIONS: usize = 8_192;
@@ -34,8 +34,28 @@ pub const NAME_TIMEOUT: Duration = Duration::from_secs(5);
 pub const ADDRESSES_TRIED: usize = 4;
 /// How long what the machine's own addresses are is believed.
 pub const OWN_ADDRESSES_KEPT: Duration = Duration::from_secs(30);
-/// Certificates that are kept.
+/// Hosts whose certificates are kept; the one that was used longest ago goes first.
 pub const CERTIFICATES: usize = 512;
+/// The same of hosts of which nothing is passed on.
+pub const REFUSED_CERTIFICATES: usize = 64;
+/// How many certificates of such hosts one sandbox has made at once, and again after so long each.
+pub const REFUSALS_AT_ONCE: u32 = 50;
+/// See [`REFUSALS_AT_ONCE`].
+pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
+/// How long a certificate is valid.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long before its end another one is made.
+pub const CERTIFICATE_RENEWED: Duration = Duration::from_secs(2 * 24 * 3_600);
+/// How far clocks may be behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3_600);
+/// Requests of one sandbox that wait for a person at once.
+pub const HELD_REQUESTS: usize = 32;
+/// How long a request waits for a person.
+pub const ASKED: Duration = Duration::from_secs(60);
+/// Questions that the server is told of at once.
+pub const QUESTIONS_TOLD: usize = 1_024;
+/// For how long what was not moved before may be moved at once.
+pub const BURST: Duration = Duration::from_secs(1);
 /// Seconds that the address of a name may be kept inside.
 pub const NAME_TTL: u32 = 60;
 /// Bytes of a frame of the control channel.
@@ -70,10 +90,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const LEASE_WATCH: Duration = Duration::from_secs(5);
 /// How long a question may take, with its answer.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long egress may take to be there.
-pub const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether it is there.
-pub const START_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of the head of a call of the server, which carries a sealed secret.
+pub const CALL_HEAD_BYTES: usize = 512 << 10;
+/// Bytes of the answer of a token endpoint.
+pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
+/// How long a token endpoint may take; less than a question may.
+pub const TOKEN_TIME: Duration = Duration::from_secs(8);
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.
@@ -82,3 +104,21 @@ pub const INJECTED_BODY_TIME: Duration = Duration::from_secs(60);
 pub const HOST_BYTES: usize = 253;
 /// The same of a method.
 pub const METHOD_BYTES: usize = 32;
+/// How long the way to a model provider may take, with TLS.
+pub const PROVIDER_CONNECT: Duration = Duration::from_secs(10);
+/// How long an unused connection to a provider is kept.
+pub const PROVIDER_IDLE: Duration = Duration::from_secs(60);
+/// Unused connections kept for each provider.
+pub const PROVIDER_IDLE_CONNECTIONS: usize = 256;
+/// Bytes that are read of what a provider says of an error.
+pub const PROVIDER_ERROR_BYTES: usize = 64 << 10;
+/// How long it may take to say it.
+pub const PROVIDER_ERROR_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a page that is read for an agent, without its content encoding.
+pub const PAGE_BYTES: usize = 10 << 20;
+/// The same of results of a search.
+pub const SEARCH_BYTES: usize = 2 << 20;
+/// Bytes that the encoding of something that cannot be packed adds to it.
+pub const ENCODING_BYTES: usize = 64 << 10;
+/// How long reading a page, or asking a search engine, may take as a whole.
+pub const PAGE_TIME: Duration = Duration::from_secs(30);

@@ -10,10 +10,10 @@ use crate::body::Body;
 use crate::forward::{self, Way};
 use crate::framing::Framing;
 use crate::record::Line;
-use crate::refusal;
 use crate::sandboxes::Sandbox;
 use crate::service::Egress;
 use crate::upstream::Upstream;
+use crate::{judge, refusal};
 use ostler_core::egress::policy::{self, Code, Decision};
 
 /// Answers one request for a host.
@@ -22,7 +22,7 @@ pub(crate) async fn answer(
     sandbox: Arc<Sandbox>,
     host: &str,
     port: u16,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     framing: Arc<Framing>,
     ended: CancellationToken,
 ) -> Response<Body> {
@@ -30,7 +30,7 @@ pub(crate) async fn answer(
         return refused(&egress, &sandbox, host, port, &Decision::deny(Code::BadHost, "host names"), &request);
     };
     let live = sandbox.live();
-    let decision = live.policy.decide(&normal, port);
+    let decision = judge::request(&sandbox, &live, &normal, port, &mut request).await;
     if !decision.is_allowed {
         return refused(&egress, &sandbox, &normal, port, &decision, &request);
     }

@@ -17,9 +17,11 @@ use crate::forward::Way;
 use crate::framing::{Framed, Framing};
 use crate::hello::{self, First};
 use crate::intercept::{self, Wire};
+use crate::judge::{self, Entry};
 use crate::record::Line;
 use crate::sandboxes::{Permit, Sandbox};
 use crate::service::Egress;
+use crate::traffic::Traffic;
 use crate::{limits, plain, refusal, relay, transparent, upstream};
 use ostler_core::egress::policy::{self, Code, Decision};
 
@@ -68,7 +70,8 @@ async fn answer(egress: Arc<Egress>, sandbox: Arc<Sandbox>, framing: Arc<Framing
     }
 }
 
-/// `CONNECT`: everything is decided and the host is dialled before the sandbox hears that it may go on.
+/// `CONNECT`: what can be decided is, and the host is dialled before the sandbox hears that it may go on. Where only a request or a
+/// person can tell, nothing is dialled yet.
 async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Request<Incoming>) -> Response<Body> {
     let (asked, port) = match request.uri().authority() {
         Some(authority) if !authority.as_str().contains('@') => (authority.host().to_owned(), authority.port_u16()),
@@ -82,20 +85,24 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
     let Some(port) = port else { return refused(&Decision::deny(Code::BadRequest, "proxy"), "CONNECT names a host and a port") };
     let Some(host) = policy::normal(&asked) else { return refused(&Decision::deny(Code::BadHost, "host names"), "") };
     let live = sandbox.live();
-    let decision = live.policy.decide(&host, port);
-    if !decision.is_allowed {
-        return refused(&decision, "");
-    }
+    let (decision, is_opened, is_later) = match judge::connection(&sandbox, &live, &host, port) {
+        Entry::Refused(decision) => return refused(&decision, ""),
+        Entry::Allowed(decision) => (decision, live.opens(&host), false),
+        Entry::Later { decision, is_opened } => (decision, is_opened, true),
+    };
     let Some(permit) = sandbox.exchange(&egress) else { return refused(&Decision::deny(Code::TooMuch, "connections at once"), "") };
-    let addresses = match egress.resolver.find(&host, port).await {
-        Ok(addresses) => addresses,
-        Err(code) => return refused(&Decision::deny(code, decision.rule), ""),
+    let outside = if is_later {
+        None
+    } else {
+        let addresses = match egress.resolver.find(&host, port).await {
+            Ok(addresses) => addresses,
+            Err(code) => return refused(&Decision::deny(code, decision.rule), ""),
+        };
+        match upstream::dial(&addresses).await {
+            Ok(outside) => Some((outside, addresses)),
+            Err(failure) => return refused(&Decision::deny(Code::Unreachable, decision.rule), &failure.0),
+        }
     };
-    let outside = match upstream::dial(&addresses).await {
-        Ok(outside) => outside,
-        Err(failure) => return refused(&Decision::deny(Code::Unreachable, decision.rule), &failure.0),
-    };
-    let is_opened = live.opens(&host);
     let ended = if is_opened { live.grants_ended.clone() } else { live.policy_ended.clone() };
     let way = Way {
         egress: Arc::clone(&egress),
@@ -114,7 +121,7 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
         let ended = way.ended.clone();
         let passing = async {
             if let Ok(inside) = upgrade.await {
-                begun(way, TokioIo::new(inside), outside, addresses, permit).await;
+                begun(way, TokioIo::new(inside), outside, permit).await;
             }
         };
         tokio::select! {
@@ -126,7 +133,7 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
 }
 
 /// What comes over a connection that was asked for by `CONNECT`.
-async fn begun(way: Way, mut inside: impl Wire, outside: TcpStream, addresses: Vec<SocketAddr>, _permit: Permit) {
+async fn begun(way: Way, mut inside: impl Wire, outside: Option<(TcpStream, Vec<SocketAddr>)>, _permit: Permit) {
     let line = || Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision);
     let is_address = way.host.parse::<std::net::IpAddr>().is_ok();
     match timeout(limits::HEAD_TIMEOUT, hello::read(&mut inside)).await {
@@ -139,10 +146,11 @@ async fn begun(way: Way, mut inside: impl Wire, outside: TcpStream, addresses: V
                 let said = hello.name.clone().unwrap_or_else(|| "nobody".into());
                 return intercept::refuse(way, *hello, inside, Code::NamesDiffer, format!("TLS is for {said}")).await;
             }
-            if way.is_opened {
-                return intercept::open(way, *hello, inside, outside, addresses).await;
+            match outside {
+                None => intercept::later(way, *hello, inside).await,
+                Some((outside, addresses)) if way.is_opened => intercept::open(way, *hello, inside, outside, addresses).await,
+                Some((outside, _)) => pass(line(), &way.sandbox.traffic, hello.read, inside, outside).await,
             }
-            pass(line(), hello.read, inside, outside).await;
         }
         Ok(Ok(First::Http(read))) => {
             transparent::http(way.egress, way.sandbox, hello::Begun::new(read, inside), Some((way.host, way.port))).await
@@ -152,10 +160,10 @@ async fn begun(way: Way, mut inside: impl Wire, outside: TcpStream, addresses: V
 }
 
 /// Passes a closed connection on, with what was read of it first.
-pub(crate) async fn pass(line: Line, first: bytes::Bytes, inside: impl Wire, mut outside: TcpStream) {
+pub(crate) async fn pass(line: Line, traffic: &Arc<Traffic>, first: bytes::Bytes, inside: impl Wire, mut outside: TcpStream) {
     use tokio::io::AsyncWriteExt as _;
     line.sent().fetch_add(first.len() as u64, std::sync::atomic::Ordering::Relaxed);
-    if outside.write_all(&first).await.is_ok() {
-        let _ = relay::relay(inside, outside, line.sent(), line.received(), None).await;
+    if traffic.pace(first.len()).await.is_ok() && outside.write_all(&first).await.is_ok() {
+        let _ = relay::relay(inside, outside, (line.sent(), line.received()), traffic, None).await;
     }
 }

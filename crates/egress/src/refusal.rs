@@ -5,11 +5,13 @@ use http::{Response, StatusCode, header};
 use serde_json::json;
 
 use crate::body::{self, Body};
-use ostler_core::egress::policy::{Code, Decision};
+use ostler_core::egress::calls::REFUSED;
+use ostler_core::egress::policy::{Code, Decision, TRANSFER_RULE};
 
 /// The status of a refusal.
-fn status(code: Code) -> StatusCode {
-    match code {
+fn status(decision: &Decision) -> StatusCode {
+    match decision.code {
+        Code::TooMuch if decision.rule == TRANSFER_RULE => StatusCode::FORBIDDEN,
         Code::NoAddress | Code::Unreachable => StatusCode::BAD_GATEWAY,
         Code::BadHost | Code::BadRequest | Code::NotUnderstood => StatusCode::BAD_REQUEST,
         Code::NamesDiffer => StatusCode::MISDIRECTED_REQUEST,
@@ -22,22 +24,22 @@ fn status(code: Code) -> StatusCode {
 /// The answer to a request that is not passed on.
 pub(crate) fn answer(host: &str, decision: &Decision, detail: &str) -> Response<Body> {
     let message = match detail {
-        "" => format!("Ostler egress: {host} was not reached ({}). Remedy: {}.", decision.rule, decision.code.remedy()),
-        detail => format!("Ostler egress: {host} was not reached ({}: {detail}). Remedy: {}.", decision.rule, decision.code.remedy()),
+        "" => format!("Ostler egress: {host} was not reached ({}). Remedy: {}.", decision.rule, decision.remedy()),
+        detail => format!("Ostler egress: {host} was not reached ({}: {detail}). Remedy: {}.", decision.rule, decision.remedy()),
     };
     let error = json!({
         "type": "egress_refused",
         "code": decision.code,
         "host": host,
         "rule": decision.rule,
-        "remedy": decision.code.remedy(),
+        "remedy": decision.remedy(),
         "message": message,
     });
     let text = format!("{}\n", json!({"error": error}));
     let mut response = Response::new(body::full(Bytes::from(text)));
-    *response.status_mut() = status(decision.code);
+    *response.status_mut() = status(decision);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     // Programs that show no body show this.
-    response.headers_mut().insert("x-ostler-egress", header::HeaderValue::from_static("refused"));
+    response.headers_mut().insert(REFUSED, header::HeaderValue::from_static("refused"));
     response
 }

@@ -10,10 +10,12 @@ use tokio::time::{Instant, timeout};
 
 use crate::limits;
 use crate::replace::{Stream, Table};
+use crate::traffic::{Spent, Traffic};
 
 /// One direction.
 struct Way {
     count: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
     stream: Option<Stream>,
 }
 
@@ -43,8 +45,8 @@ impl Activity {
 pub(crate) async fn relay<I, O>(
     inside: I,
     outside: O,
-    sent: Arc<AtomicU64>,
-    received: Arc<AtomicU64>,
+    (sent, received): (Arc<AtomicU64>, Arc<AtomicU64>),
+    traffic: &Arc<Traffic>,
     scrubs: Option<&Table>,
 ) -> io::Result<()>
 where
@@ -57,8 +59,8 @@ where
     let scrubbed = scrubs.filter(|table| !table.is_empty()).map(|table| Stream::new(Arc::new(table.filling())));
     let both = async {
         tokio::try_join!(
-            one_way(inside_reads, outside_writes, Way { count: sent, stream: None }, &activity),
-            one_way(outside_reads, inside_writes, Way { count: received, stream: scrubbed }, &activity),
+            one_way(inside_reads, outside_writes, Way { count: sent, traffic: Arc::clone(traffic), stream: None }, &activity),
+            one_way(outside_reads, inside_writes, Way { count: received, traffic: Arc::clone(traffic), stream: scrubbed }, &activity),
         )
     };
     tokio::select! {
@@ -86,6 +88,7 @@ async fn one_way(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unp
             break;
         }
         way.count.fetch_add(count as u64, Ordering::Relaxed);
+        way.traffic.pace(count).await.map_err(|Spent| io::Error::other("the sandbox has sent and received as much as it may"))?;
         activity.mark();
         match &mut way.stream {
             None => to.write_all(&buffer[..count]).await?,
@@ -101,6 +104,8 @@ async fn one_way(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unp
 
 #[cfg(test)]
 mod tests {
+    use ostler_core::egress::Caps;
+
     use super::*;
 
     #[tokio::test]
@@ -110,7 +115,8 @@ mod tests {
         let table = Table::new([(b"secret".to_vec(), b"x".to_vec())]);
         let (sent, received) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (sent_count, received_count) = (Arc::clone(&sent), Arc::clone(&received));
-        let relaying = tokio::spawn(async move { relay(inside, outside, sent, received, Some(&table)).await });
+        let relaying =
+            tokio::spawn(async move { relay(inside, outside, (sent, received), &Traffic::new(Caps::default()), Some(&table)).await });
         agent.write_all(b"a secret").await.unwrap();
         agent.shutdown().await.unwrap();
         let mut heard = Vec::new();

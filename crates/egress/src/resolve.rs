@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 
 use crate::address::Addresses;
 use crate::limits;
+use crate::machine::Machine;
 use ostler_core::egress::policy::Code;
 
 /// What the operator says about names and addresses.
@@ -19,36 +21,39 @@ pub struct ResolveConfig {
     pub allow_private: Vec<SocketAddr>,
 }
 
+/// Hosts that no name server is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Fixed(Arc<HashMap<String, SocketAddr>>);
+
+impl Fixed {
+    pub(crate) fn new(config: &ResolveConfig) -> Self {
+        Self(Arc::new(config.resolve.iter().map(|(host, address)| (host.to_ascii_lowercase(), *address)).collect()))
+    }
+
+    /// The address of a host. It is in lower case.
+    pub(crate) fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        self.0.get(&format!("{host}:{port}")).or_else(|| self.0.get(host)).copied()
+    }
+}
+
 /// Finds addresses.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    fixed: HashMap<String, SocketAddr>,
+    fixed: Fixed,
     addresses: Addresses,
     /// None where the machine names no server.
     servers: Option<TokioResolver>,
 }
 
 impl Resolver {
-    pub(crate) fn new(config: &ResolveConfig) -> Self {
-        let fixed = config.resolve.iter().map(|(host, address)| (host.to_ascii_lowercase(), *address)).collect();
-        let servers = TokioResolver::builder_tokio().and_then(|mut builder| {
-            let options = builder.options_mut();
-            options.positive_max_ttl = Some(limits::NAME_KEPT);
-            options.negative_max_ttl = Some(limits::NAME_KEPT);
-            options.timeout = limits::NAME_TIMEOUT;
-            // The host's own file names machines of its own network.
-            options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
-            options.ndots = 0;
-            builder.build()
-        });
-        let servers = servers.inspect_err(|error| tracing::warn!(%error, "no name server is known; hosts cannot be resolved")).ok();
-        Self { fixed, addresses: Addresses::new(config.allow_private.iter().copied()), servers }
+    pub(crate) fn new(config: &ResolveConfig, machine: &Machine) -> Self {
+        Self { fixed: Fixed::new(config), addresses: Addresses::new(config.allow_private.iter().copied()), servers: machine.resolver() }
     }
 
     /// The addresses of a host that may be dialled, at least one. The host is in its normal form.
     pub(crate) async fn find(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Code> {
-        if let Some(address) = self.fixed.get(&format!("{host}:{port}")).or_else(|| self.fixed.get(host)) {
-            return Ok(vec![*address]);
+        if let Some(address) = self.fixed.find(host, port) {
+            return Ok(vec![address]);
         }
         let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, port)],
@@ -87,7 +92,7 @@ mod tests {
             resolve: BTreeMap::from([("API.test".to_owned(), address), ("b.test:80".to_owned(), address)]),
             allow_private: vec!["127.0.0.1:9".parse().unwrap()],
         };
-        let resolver = Resolver::new(&config);
+        let resolver = Resolver::new(&config, &Machine::read(&Default::default()).unwrap());
         assert_eq!(resolver.find("api.test", 443).await, Ok(vec![address]));
         assert_eq!(resolver.find("b.test", 80).await, Ok(vec![address]));
         assert_eq!(resolver.find("127.0.0.1", 443).await, Err(Code::AddressNotPublic));

@@ -5,13 +5,15 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
-use ostler_core::egress::Terms;
+use ostler_core::egress::{Question, Terms};
 use ostler_core::ids::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::grants::Grants;
+use crate::questions::Questions;
 use crate::service::Egress;
+use crate::traffic::Traffic;
 use crate::{dns, limits, proxy, transparent};
 use ostler_core::egress::policy::Policy;
 
@@ -56,8 +58,13 @@ pub(crate) struct Sandbox {
     live: RwLock<Arc<Live>>,
     /// Cancelled when nothing of it is passed on any more.
     pub(crate) ended: CancellationToken,
+    /// Requests that wait for a person.
+    pub(crate) questions: Questions,
+    /// What it moves.
+    pub(crate) traffic: Arc<Traffic>,
+    /// When all certificates that were made to refuse it something would have been made at their rate.
+    refusals: Mutex<Instant>,
     lease: Mutex<Instant>,
-    connections: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
 }
 
@@ -79,6 +86,34 @@ impl Sandbox {
         let own = Arc::clone(&self.exchanges).try_acquire_owned().ok()?;
         let of_all = Arc::clone(&egress.exchanges).try_acquire_owned().ok()?;
         Some(Permit { _own: own, _of_all: of_all })
+    }
+
+    /// Whether another certificate may be made to refuse it something.
+    pub(crate) fn may_refuse(&self) -> bool {
+        let mut paid_at = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let next = (*paid_at).max(now) + limits::REFUSAL_EVERY;
+        let may = next.duration_since(now) <= limits::REFUSAL_EVERY * limits::REFUSALS_AT_ONCE;
+        if may {
+            *paid_at = next;
+        }
+        may
+    }
+
+    /// Ends everything that is passed on. What comes next is decided anew.
+    fn cut(&self) {
+        let policy_ended = self.ended.child_token();
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Live {
+            terms: live.terms.clone(),
+            policy: live.policy.clone(),
+            grants: Arc::clone(&live.grants),
+            grants_ended: policy_ended.child_token(),
+            policy_ended,
+        };
+        let former = std::mem::replace(&mut *live, Arc::new(next));
+        drop(live);
+        former.policy_ended.cancel();
     }
 
     fn is_over(&self) -> bool {
@@ -110,6 +145,9 @@ impl Sandboxes {
         grants: Grants,
         doors: Doors,
     ) -> std::io::Result<()> {
+        let traffic = Traffic::new(terms.caps);
+        let questions = Questions::default();
+        questions.answer(&terms.answers);
         let ended = CancellationToken::new();
         let policy_ended = ended.child_token();
         let live =
@@ -118,14 +156,35 @@ impl Sandboxes {
             session: session.clone(),
             live: RwLock::new(Arc::new(live)),
             ended,
+            questions,
+            traffic,
+            refusals: Mutex::new(Instant::now()),
             lease: Mutex::new(Instant::now() + limits::LEASE),
-            connections: Arc::new(Semaphore::new(limits::CONNECTIONS_PER_SANDBOX)),
             exchanges: Arc::new(Semaphore::new(limits::EXCHANGES_PER_SANDBOX)),
         });
+        let mut known = self.lock();
+        // The same sandbox, whose server was started again.
+        if let Some(former) = known.get(&session) {
+            sandbox.traffic.resume(&former.traffic);
+        }
         listen(egress, &sandbox, doors)?;
-        if let Some(former) = self.lock().insert(session, sandbox) {
+        if let Some(former) = known.insert(session, Arc::clone(&sandbox)) {
             former.ended.cancel();
         }
+        drop(known);
+        tokio::spawn(async move {
+            let cutting = async {
+                loop {
+                    sandbox.traffic.spent().await;
+                    tracing::warn!(session = %sandbox.session, "a sandbox has sent and received as much as it may");
+                    sandbox.cut();
+                }
+            };
+            tokio::select! {
+                () = cutting => {}
+                () = sandbox.ended.cancelled() => {}
+            }
+        });
         Ok(())
     }
 
@@ -133,8 +192,11 @@ impl Sandboxes {
     pub(crate) fn change(&self, session: &SessionId, terms: Terms, grants: Grants) -> bool {
         let Some(sandbox) = self.lock().get(session).cloned() else { return false };
         sandbox.renew();
+        sandbox.traffic.cap(terms.caps);
+        sandbox.questions.answer(&terms.answers);
         let mut live = sandbox.live.write().unwrap_or_else(PoisonError::into_inner);
-        if live.terms == terms {
+        // Answers and caps hold without ending anything.
+        if live.terms.policy == terms.policy && live.terms.grants == terms.grants {
             return true;
         }
         let is_same_policy = live.policy == terms.policy;
@@ -167,6 +229,21 @@ impl Sandboxes {
         let (mine, unknown): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| known.contains_key(*session));
         mine.into_iter().filter_map(|session| known.get(session)).for_each(|sandbox| sandbox.renew());
         unknown.into_iter().cloned().collect()
+    }
+
+    /// The requests that wait for a person, by their sandboxes.
+    pub(crate) fn questions(&self) -> Vec<(SessionId, Vec<Question>)> {
+        let known = self.lock();
+        // One that asks much leaves room for the others.
+        let share = (limits::QUESTIONS_TOLD / known.len().max(1)).max(1);
+        let waiting = known.iter().map(|(session, sandbox)| (session.clone(), sandbox.questions.waiting(share)));
+        waiting.filter(|(_, questions)| !questions.is_empty()).take(limits::QUESTIONS_TOLD).collect()
+    }
+
+    /// Gives one request of a sandbox its answer. Whether the sandbox is known.
+    pub(crate) fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> bool {
+        let sandbox = self.lock().get(session).cloned();
+        sandbox.map(|sandbox| sandbox.questions.settle(question, is_allowed)).is_some()
     }
 
     /// Lets one go; its connections end.
@@ -224,7 +301,6 @@ async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net
     let ended = sandbox.ended.clone();
     let accepting = async {
         loop {
-            let Ok(permit) = Arc::clone(&sandbox.connections).acquire_owned().await else { return };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -234,6 +310,8 @@ async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net
                     continue;
                 }
             };
+            // Only for what is there: a door at which nobody waits keeps no place from the others.
+            let place = sandbox.traffic.place().await;
             let _ = stream.set_nodelay(true);
             let (egress, sandbox) = (Arc::clone(&egress), Arc::clone(&sandbox));
             tokio::spawn(async move {
@@ -242,7 +320,7 @@ async fn attend(egress: Arc<Egress>, sandbox: Arc<Sandbox>, listener: tokio::net
                     Door::Names(port) => transparent::serve(egress, sandbox, stream, port).await,
                     Door::NameServer => dns::tcp(stream).await,
                 }
-                drop(permit);
+                drop(place);
             });
         }
     };

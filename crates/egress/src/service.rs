@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ostler_core::egress::{Terms, Unusable};
+use ostler_core::egress::{Question, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_seal::PublicKey;
 use ostler_seal::open::KeyRing;
@@ -12,9 +12,13 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
+use crate::confine::User;
 use crate::grants::{self, Grants};
+use crate::machine::Machine;
+use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
 use crate::record::{Records, Taken};
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
@@ -28,6 +32,26 @@ pub struct EgressConfig {
     pub resolve: ResolveConfig,
     /// Files with certificates of authorities that are trusted as well.
     pub extra_ca: Vec<PathBuf>,
+    /// As whom its process runs.
+    pub user: User,
+    /// Who is asked when something is searched.
+    pub search: Option<SearchEngine>,
+}
+
+/// A search engine of the operator's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchEngine {
+    /// Its address, to which a query is added.
+    pub url: String,
+    /// The header that has its key, and the key.
+    pub key: Option<(String, Zeroizing<String>)>,
+}
+
+impl std::fmt::Debug for SearchEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchEngine").field("has_key", &self.key.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// Why egress does not start.
@@ -42,6 +66,9 @@ pub enum StartError {
     /// The authority.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// A model provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderSetupError),
 }
 
 /// The protocols that a host is offered.
@@ -63,6 +90,7 @@ pub struct Egress {
     pub(crate) authority: Authority,
     trusted: String,
     pub(crate) resolver: Resolver,
+    pub(crate) providers: Providers,
     both: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
@@ -70,15 +98,17 @@ pub struct Egress {
     /// Places for what is passed on at once, and for bodies that are held meanwhile.
     pub(crate) exchanges: Arc<Semaphore>,
     pub(crate) bodies: Semaphore,
+    pub(crate) search: Option<SearchEngine>,
+    /// Finds hosts that the operator named.
+    pub(crate) named_by_operator: Dialer,
     sandboxes: Sandboxes,
 }
 
 impl Egress {
-    /// Starts it. Needs a runtime of tokio.
-    pub fn start(ring: KeyRing, config: &EgressConfig) -> Result<Arc<Self>, StartError> {
+    /// Starts it. Opens no file. Needs a runtime of tokio.
+    pub fn start(ring: KeyRing, config: &EgressConfig, providers: &[ProviderConfig], machine: &Machine) -> Result<Arc<Self>, StartError> {
         let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = trust::roots(&config.extra_ca)?;
-        let mut tls = trust::client(&roots, &provider)?;
+        let mut tls = trust::client(machine.roots(), &provider)?;
         // A ticket would tell a host that two sandboxes are of one installation, and one tenant of another's visits.
         tls.resumption = Resumption::disabled();
         let with = |names: &[Protocols]| {
@@ -89,14 +119,17 @@ impl Egress {
         let egress = Arc::new(Self {
             authority: Authority::of(ring.authority(), provider)?,
             ring: RwLock::new(Arc::new(ring)),
-            trusted: trust::pem(&roots),
-            resolver: Resolver::new(&config.resolve),
+            trusted: trust::pem(machine.roots()),
+            resolver: Resolver::new(&config.resolve, machine),
+            providers: Providers::new(providers, &config.resolve, machine)?,
             both: with(&[Protocols::Http2, Protocols::Http1]),
             http1: with(&[Protocols::Http1]),
             http2: with(&[Protocols::Http2]),
             records: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             bodies: Semaphore::new(limits::INJECTED_BODIES),
+            search: config.search.clone(),
+            named_by_operator: Dialer::new(&config.resolve, machine),
             sandboxes: Sandboxes::default(),
         });
         let watched = Arc::downgrade(&egress);
@@ -165,6 +198,16 @@ impl Egress {
     /// Lets a sandbox go.
     pub fn release(&self, session: &SessionId) {
         self.sandboxes.release(session);
+    }
+
+    /// The requests that wait for a person, by their sandboxes.
+    pub fn questions(&self) -> Vec<(SessionId, Vec<Question>)> {
+        self.sandboxes.questions()
+    }
+
+    /// Gives one request its answer: the first that waits, or the next that comes. Whether the sandbox is known.
+    pub fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> bool {
+        self.sandboxes.settle(session, question, is_allowed)
     }
 
     /// Takes what was recorded, and how many records of which sandboxes were lost.

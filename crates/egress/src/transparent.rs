@@ -15,6 +15,7 @@ use crate::forward::Way;
 use crate::framing::{Framed, Framing};
 use crate::hello::{self, Begun, First, Hello};
 use crate::intercept::{self, Wire};
+use crate::judge::{self, Entry};
 use crate::record::Line;
 use crate::sandboxes::Sandbox;
 use crate::service::Egress;
@@ -48,8 +49,11 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
         drop(Line::new(&egress.records, &sandbox.session, "", port, &decision));
         return;
     };
-    let decision = live.policy.decide(&host, port);
-    let is_opened = live.opens(&host) || !decision.is_allowed;
+    let (decision, is_opened, is_later) = match judge::connection(&sandbox, &live, &host, port) {
+        Entry::Refused(decision) => (decision, true, false),
+        Entry::Allowed(decision) => (decision, live.opens(&host), false),
+        Entry::Later { decision, is_opened } => (decision, is_opened, true),
+    };
     let ended = if is_opened { live.grants_ended.clone() } else { live.policy_ended.clone() };
     let way = Way {
         egress: Arc::clone(&egress),
@@ -72,6 +76,9 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
         let Some(_permit) = sandbox.exchange(&egress) else {
             return intercept::refuse(way, hello, inside, Code::TooMuch, String::new()).await;
         };
+        if is_later {
+            return intercept::later(way, hello, inside).await;
+        }
         let addresses = match egress.resolver.find(&way.host, port).await {
             Ok(addresses) => addresses,
             Err(code) => return intercept::refuse(way, hello, inside, code, String::new()).await,
@@ -81,7 +88,7 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
             Ok(outside) if way.is_opened => intercept::open(way, hello, inside, outside, addresses).await,
             Ok(outside) => {
                 let line = Line::new(&egress.records, &sandbox.session, &way.host, port, &way.decision);
-                proxy::pass(line, hello.read, inside, outside).await;
+                proxy::pass(line, &sandbox.traffic, hello.read, inside, outside).await;
             }
         }
     };

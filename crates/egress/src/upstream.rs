@@ -9,7 +9,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -50,7 +50,9 @@ enum Sender {
 pub(crate) struct Upstream {
     egress: Arc<Egress>,
     host: String,
-    addresses: Vec<SocketAddr>,
+    port: u16,
+    /// Found once.
+    addresses: OnceCell<Vec<SocketAddr>>,
     /// What is spoken, over TLS; none: HTTP/1.1 without.
     tls: Option<Protocols>,
     sender: Mutex<Option<Sender>>,
@@ -59,19 +61,37 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// A host that is reached without TLS, once there is a request.
     pub(crate) async fn plain(egress: &Arc<Egress>, host: &str, port: u16) -> Result<Self, Code> {
-        let addresses = egress.resolver.find(host, port).await?;
-        Ok(Self { egress: Arc::clone(egress), host: host.to_owned(), addresses, tls: None, sender: Mutex::new(None) })
+        let upstream = Self::later(egress, host, port, None);
+        upstream.find().await?;
+        Ok(upstream)
+    }
+
+    /// A host whose addresses are found, and that is connected to, once there is a request that may go.
+    pub(crate) fn later(egress: &Arc<Egress>, host: &str, port: u16, tls: Option<Protocols>) -> Self {
+        let (egress, host) = (Arc::clone(egress), host.to_owned());
+        Self { egress, host, port, addresses: OnceCell::new(), tls, sender: Mutex::new(None) }
+    }
+
+    /// The same without TLS, at these addresses.
+    pub(crate) fn plain_at(egress: &Arc<Egress>, host: &str, port: u16, addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses: OnceCell::new_with(Some(addresses)), ..Self::later(egress, host, port, None) }
+    }
+
+    /// Finds its addresses, unless they are known.
+    pub(crate) async fn find(&self) -> Result<(), Code> {
+        self.addresses.get_or_try_init(|| self.egress.resolver.find(&self.host, self.port)).await.map(|_| ())
     }
 
     /// A host over TLS, which says what is spoken.
     pub(crate) async fn secure(
         egress: &Arc<Egress>,
         host: &str,
+        port: u16,
         addresses: Vec<SocketAddr>,
         stream: TcpStream,
         offers: Offers,
     ) -> Result<(Self, Protocols), Failure> {
-        let mut upstream = Self { egress: Arc::clone(egress), host: host.to_owned(), addresses, tls: None, sender: Mutex::new(None) };
+        let mut upstream = Self { addresses: OnceCell::new_with(Some(addresses)), ..Self::later(egress, host, port, None) };
         let (sender, protocols) = upstream.handshake(stream, offers).await?;
         upstream.tls = Some(protocols);
         upstream.sender = Mutex::new(Some(sender));
@@ -105,11 +125,16 @@ impl Upstream {
     }
 
     async fn connected(&self) -> Result<Sender, Failure> {
-        let stream = dial(&self.addresses).await?;
+        let stream = dial(self.addresses.get().map(Vec::as_slice).unwrap_or_default()).await?;
         match self.tls {
             None => http1_over(stream).await.map_err(|error| Failure(format!("HTTP with it failed: {error}"))),
-            Some(Protocols::Http1) => Ok(self.handshake(stream, Offers::HTTP1).await?.0),
-            Some(Protocols::Http2) => Ok(self.handshake(stream, Offers::HTTP2).await?.0),
+            Some(protocols) => {
+                let offers = if protocols == Protocols::Http1 { Offers::HTTP1 } else { Offers::HTTP2 };
+                match self.handshake(stream, offers).await? {
+                    (sender, spoken) if spoken == protocols => Ok(sender),
+                    _ => Err(Failure("it does not speak the version of HTTP that the request came in".into())),
+                }
+            }
         }
     }
 

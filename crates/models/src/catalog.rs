@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ostler_core::egress::calls::ProviderKind;
 use ostler_core::session::plan::{ModelTarget, TargetName};
 
-use crate::http_transport::ProviderKind;
 use crate::prices::Prices;
 
 /// Where the models of a family come from, by the beginning of their ids.

@@ -20,7 +20,8 @@ mod origin;
 mod portable;
 pub mod prices;
 pub mod retry;
-pub mod secret;
+#[cfg(test)]
+mod test_egress;
 #[cfg(test)]
 mod test_transport;
 pub mod transport;
@@ -37,12 +38,12 @@ pub use catalog::{Catalog, CatalogProvider};
 pub use demo::DemoModel;
 pub use exchange::AnswerTimeouts;
 pub use gate::Asker;
-pub use http_transport::{HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, TransportSetupError};
+pub use http_transport::{HttpTransport, TransportSetupError};
 pub use listing::ListedModel;
 pub use models::Models;
 pub use openai::{LimitField, OpenAi, OpenAiOptions};
+pub use ostler_core::egress::calls::ProviderKind;
 pub use prices::Prices;
-pub use secret::Secret;
 pub use transport::{ModelTransport, ProviderRequest, ProviderResponse, TransportError};
 
 /// What a block that begins will be, as far as previews care.

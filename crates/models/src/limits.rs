@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Time to open a connection, TLS included.
+/// Time to open a connection to egress.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to the first byte of an answer, and between any two.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -14,8 +14,10 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 pub const TRAILER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time an unused connection is kept.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Unused connections kept per provider.
-pub const POOL_IDLE_PER_HOST: usize = 256;
+/// Unused connections to egress that are kept.
+pub const POOL_IDLE: usize = 1_024;
+/// Characters of why egress does not reach a provider.
+pub const REASON_CHARS: usize = 500;
 
 /// Bytes of one event of a stream.
 pub const FRAME_BYTES: usize = 8 << 20;
@@ -25,8 +27,6 @@ pub const ANSWER_BYTES: usize = 32 << 20;
 pub const BLOCKS_PER_ANSWER: usize = 1_024;
 /// Bytes read of the body of a failed request.
 pub const ERROR_BODY_BYTES: usize = 64 << 10;
-/// Time to read the body of a failed request.
-pub const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of an error message; the rest is cut.
 pub const MESSAGE_CHARS: usize = 500;
 /// Characters of a provider's word that is kept (stop reason, refusal category, model id).

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ostler_core::egress::calls::ProviderKind;
 use ostler_core::ids::IdSource;
 use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest, ModelResponse};
 use ostler_core::session::plan::{ModelTarget, TargetName};
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{Catalog, CatalogProvider};
 use crate::failure::failure;
 use crate::gate::{Asker, Gates};
-use crate::http_transport::ProviderKind;
 use crate::listing::Said;
 use crate::prices::Prices;
 use crate::{Model, ModelEvent};

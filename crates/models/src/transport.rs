@@ -1,4 +1,4 @@
-//! The seam between a provider's dialect and the wire: who sends the bytes and holds the keys.
+//! The seam between a provider's dialect and the wire: who sends the bytes. Keys are behind it, in another process.
 //! It knows nothing of what the bytes mean.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use http::HeaderMap;
 pub struct ProviderRequest {
     /// Below the provider's base URL, with a leading slash.
     pub path: &'static str,
-    /// Headers of the dialect; the transport adds the authentication and nothing else.
+    /// Headers of the dialect; the key is added on the way, and nothing else.
     pub headers: HeaderMap,
     /// The JSON body of a POST; none: a GET.
     pub body: Option<Bytes>,
@@ -62,8 +62,7 @@ pub enum TransportError {
     },
 }
 
-/// Sends provider requests. The one place that holds provider keys; everything else names a
-/// provider.
+/// Sends requests to a provider, by its name; whoever passes them on adds the key.
 #[async_trait]
 pub trait ModelTransport: Send + Sync + fmt::Debug {
     /// Sends `request` to the provider and returns once the answer's headers are there.

@@ -50,6 +50,10 @@ pub(crate) const EGRESS_PAUSE_FIRST: Duration = Duration::from_millis(50);
 pub(crate) const EGRESS_PAUSE_MOST: Duration = Duration::from_secs(5);
 /// How long egress must have run for its end to count as the first.
 pub(crate) const EGRESS_STEADY: Duration = Duration::from_secs(30);
+/// How often the keeper looks whether egress answers, and whether the machine has other name servers.
+pub(crate) const EGRESS_LOOK: Duration = Duration::from_secs(5);
+/// Answers in a row that egress may owe until it counts as hanging.
+pub(crate) const EGRESS_SILENCES: u32 = 2;
 /// How long egress may take to end when it is no more needed.
 pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
 /// How long egress may take to have other keys.

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod doctor;
 mod egress;
+mod handover;
 mod limits;
 mod logging;
 mod node;

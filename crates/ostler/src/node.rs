@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ostler_models::{
-    Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, OpenAi,
-    OpenAiOptions, Prices, ProviderEndpoint, ProviderKind,
+    Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, Model, ModelTransport, Models, OpenAi, OpenAiOptions, Prices,
+    ProviderKind,
 };
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::egress::Egress;
@@ -26,11 +26,12 @@ use crate::admin::{self, Admin};
 use crate::bootstrap;
 use crate::client::Access;
 use crate::config::{Provider, Settings};
+use crate::handover::Begun;
 use crate::vault::KeyHolder;
-use crate::{egress, vault, vault_key};
+use crate::{egress, vault};
 
 /// What is logged unless something is said.
-pub(crate) const DEFAULT_LOG: &str = "info";
+const DEFAULT_LOG: &str = "info";
 /// The demo model as a provider.
 const DEMO: &str = "demo";
 
@@ -59,9 +60,14 @@ pub(crate) fn lock(data_dir: &Path) -> anyhow::Result<Option<DataDirLock>> {
     }
 }
 
+/// What is logged.
+pub(crate) fn log_of(settings: &Settings) -> &str {
+    settings.log.as_deref().unwrap_or(DEFAULT_LOG)
+}
+
 impl Node {
     /// Starts everything: store, sandboxes, model, router, HTTP server, recovery.
-    pub(crate) async fn start(settings: &Settings, lock: DataDirLock, listen: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn start(settings: &Settings, begun: Begun, listen: SocketAddr) -> anyhow::Result<Self> {
         let data_dir = settings.data_dir.clone();
         let ambient = Ambient::system();
         let listener = TcpListener::bind(listen)
@@ -78,10 +84,8 @@ impl Node {
         let access = Access { url: format!("http://{}", reachable(address)), key };
         bootstrap::write_access(&data_dir, &access)?;
 
-        let keys = vault_key::read(&settings.vault_key)?;
-        let egress = egress::start(&data_dir, &keys, &settings.egress, settings.log.as_deref().unwrap_or(DEFAULT_LOG)).await?;
-        drop(keys);
-        let models = Arc::new(models(settings)?);
+        let egress = begun.egress.connect().await?;
+        let models = Arc::new(models(settings, &egress.calls)?);
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
         let trusts_others = sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
@@ -104,6 +108,7 @@ impl Node {
             rest: rest(settings),
             policy,
             egress: Arc::clone(&egress.link) as Arc<dyn Egress>,
+            search: settings.search.as_ref().map(|search| search.engine.clone()),
         });
 
         let stop = CancellationToken::new();
@@ -147,7 +152,7 @@ impl Node {
             stop,
             server,
             admin,
-            _lock: lock,
+            _lock: begun.lock,
         })
     }
 
@@ -200,32 +205,17 @@ pub(crate) async fn end_idle_spawner(sandboxes: &Sandboxes) {
     }
 }
 
-/// Provider keys live in this one transport until a separate egress process holds them.
-fn models(settings: &Settings) -> anyhow::Result<Models> {
+/// The models of the settings. They are asked by way of egress, which has their keys.
+fn models(settings: &Settings, calls: &Path) -> anyhow::Result<Models> {
     if settings.providers.is_empty() {
         tracing::warn!(
             "no model is configured: the built-in demo model answers (a script, no AI); set ANTHROPIC_API_KEY, OPENAI_API_KEY, OPENROUTER_API_KEY or OLLAMA_HOST, or add a provider to ostler.toml"
         );
         return Ok(Models::single(DEMO, Arc::new(DemoModel::default()), Prices::free(settings.prices.clone())));
     }
-    let mut endpoints = Vec::new();
-    let mut known = Vec::new();
-    for provider in &settings.providers {
-        tracing::warn!(
-            provider = provider.name,
-            base_url = provider.base_url,
-            "the provider's key is held by this process, because there is no separate egress process yet"
-        );
-        endpoints.push(ProviderEndpoint {
-            name: provider.name.clone(),
-            base_url: provider.base_url.clone(),
-            key: provider.key.clone(),
-            kind: provider.kind,
-        });
-        known.push(CatalogProvider { name: provider.name.clone(), kind: provider.kind, models: provider.models.clone() });
-    }
-    let transport: Arc<dyn ModelTransport> =
-        Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).context("the model providers' settings")?);
+    let known = |provider: &Provider| CatalogProvider { name: provider.name.clone(), kind: provider.kind, models: provider.models.clone() };
+    let known = settings.providers.iter().map(known).collect();
+    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(calls.to_owned())?);
     let adapter = |provider: &Provider| -> Arc<dyn Model> {
         match provider.kind {
             ProviderKind::Anthropic => Arc::new(Anthropic::new(Arc::clone(&transport), &provider.name)),

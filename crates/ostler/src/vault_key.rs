@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::config::VaultKey;
 use crate::limits;
+use crate::vault::Keys;
 
 const SHAPE: &str =
     "a vault key is lines that begin with \"ostler-key-1\", as the first start writes them; bring the file back from where you keep it";
@@ -30,7 +31,7 @@ pub(crate) fn read(from: &VaultKey) -> anyhow::Result<KeyRing> {
             let lines = Zeroizing::new(text.expose().replace(',', "\n"));
             KeyRing::parse(text.expose()).or_else(|| KeyRing::parse(&lines)).with_context(|| format!("OSTLER_VAULT_KEY: {SHAPE}"))
         }
-        VaultKey::Command(command) => from_command(command),
+        VaultKey::Command(command) => from_command(command, |_| ()),
         VaultKey::File(path) => match from_file(path)? {
             Some(ring) => Ok(ring),
             None => make(path),
@@ -38,9 +39,12 @@ pub(crate) fn read(from: &VaultKey) -> anyhow::Result<KeyRing> {
     }
 }
 
-fn from_command(command: &str) -> anyhow::Result<KeyRing> {
-    let output = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.context("running vault.key_command")?;
+/// Reads what a command prints, which may be given other surroundings than this process has.
+pub(crate) fn from_command(command: &str, surround: impl FnOnce(&mut Command)) -> anyhow::Result<KeyRing> {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    surround(&mut shell);
+    let output = shell.output().context("running vault.key_command")?;
     let text = Zeroizing::new(output.stdout);
     if !output.status.success() {
         bail!("vault.key_command ended with {}", output.status);
@@ -66,6 +70,23 @@ fn from_file(path: &Path) -> anyhow::Result<Option<KeyRing>> {
     file.take(limits::KEY_FILE_BYTES).read_to_string(&mut text).with_context(|| format!("reading the vault key {}", path.display()))?;
     let ring = KeyRing::parse(&text).with_context(|| format!("the vault key {} is damaged: {SHAPE}", path.display()))?;
     Ok(Some(ring))
+}
+
+impl Keys {
+    /// The public halves of these.
+    pub(crate) fn of(ring: &KeyRing) -> Self {
+        Self { newest: ring.public().clone(), former: ring.former().cloned().collect() }
+    }
+}
+
+/// What is there, as text, with a new key in front.
+pub(crate) fn with_new(from: &VaultKey) -> anyhow::Result<Zeroizing<String>> {
+    let pair = KeyPair::generate().context("no randomness for a vault key")?;
+    let ring = match from {
+        VaultKey::File(path) if path.symlink_metadata().is_err() => KeyRing::new(pair, Vec::new()),
+        from => read(from)?.with_new(pair),
+    };
+    Ok(ring.to_text())
 }
 
 /// Puts other keys into the file, whole or not at all: whoever reads it finds the former ones or these.
@@ -141,7 +162,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let again = read(&VaultKey::File(path.clone())).unwrap();
         assert_eq!(first.public(), again.public());
-        let text = VaultKey::Text(ostler_models::Secret::new(std::fs::read_to_string(&path).unwrap()));
+        let text = VaultKey::Text(crate::config::Secret::new(std::fs::read_to_string(&path).unwrap()));
         assert_eq!(read(&text).unwrap().public(), first.public());
         let command = VaultKey::Command(format!("cat {}", path.display()));
         assert_eq!(read(&command).unwrap().public(), first.public());
@@ -161,7 +182,7 @@ mod tests {
         assert_eq!(read(&VaultKey::File(path.clone())).unwrap().ids(), both.ids());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
         let one_line = both.to_text().trim().replace('\n', ",");
-        assert_eq!(read(&VaultKey::Text(ostler_models::Secret::new(one_line))).unwrap().ids(), both.ids());
+        assert_eq!(read(&VaultKey::Text(crate::config::Secret::new(one_line))).unwrap().ids(), both.ids());
         assert!(replace(&dir.path().join("none/k"), &both).unwrap_err().to_string().contains("new-key"));
     }
 

@@ -5,10 +5,12 @@
 
 pub mod ambient;
 mod budget;
+mod confirmations;
 pub mod egress;
 pub mod error;
 pub mod fault;
 pub mod limits;
+pub mod mcp;
 pub mod network;
 pub mod network_log;
 mod notices;
@@ -23,3 +25,4 @@ mod session;
 pub mod subscribe;
 mod turns;
 pub mod view;
+pub mod web;

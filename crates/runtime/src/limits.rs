@@ -84,3 +84,39 @@ pub const UNUSABLE_LOGGED: usize = 10_000;
 pub const RESEALED_AT_ONCE: usize = 100;
 /// Tries to seal a credential anew while others change it.
 pub const RESEAL_TRIES: usize = 64;
+/// A token that holds no longer than this is renewed before it is used.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+/// For how long a new token is believed to hold at most, in seconds.
+pub const TOKEN_SECONDS: u64 = 10 * 365 * 24 * 3_600;
+/// Attempts to store a new token beside others who change the credential.
+pub const TOKEN_STORES: usize = 8;
+/// Pages that are in memory at once, each as it came and in base64.
+pub const WEB_PAGES: usize = 8;
+/// Searches at once.
+pub const WEB_SEARCHES: usize = 16;
+/// How long a fetch or a search waits for its turn.
+pub const WEB_TURN: Duration = Duration::from_secs(60);
+/// How long egress, or the search command, may take to answer.
+pub const WEB_ANSWER: Duration = Duration::from_secs(35);
+/// How long fetching a page may take, with all redirects.
+pub const WEB_FETCH: Duration = Duration::from_secs(60);
+/// Bytes of its answer; egress itself reads less.
+pub const WEB_BYTES: usize = 12 << 20;
+/// Redirects of a page that are followed.
+pub const WEB_REDIRECTS: usize = 10;
+/// Bytes of an address.
+pub const WEB_URL_BYTES: usize = 2_048;
+/// Characters of a query.
+pub const WEB_QUERY_CHARS: usize = 1_000;
+/// Results of a search that are shown.
+pub const WEB_RESULTS: usize = 20;
+/// Characters of a title or an age that are shown.
+pub const WEB_TITLE_CHARS: usize = 300;
+/// Characters of a snippet that are shown.
+pub const WEB_SNIPPET_CHARS: usize = 1_000;
+/// Domains of a list that are told to a search engine with the query.
+pub const WEB_SITES: usize = 8;
+/// Bytes of text that count as a token.
+pub const BYTES_PER_TOKEN: u64 = 4;
+/// For how long an answer that counts once waits for its request.
+pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_core::egress::policy::Policy;
-use ostler_core::egress::{SealedGrant, Terms, Unusable, placeholder};
+use ostler_core::egress::{Answered, Caps, SealedGrant, Terms, Unusable, placeholder};
+use ostler_core::events::client::Confirmation;
 use ostler_core::ids::{CredentialId, EnvironmentId, SessionId, VaultId};
 use ostler_core::limits::CREDENTIALS_PER_VAULT;
+use ostler_core::resources::confirmation::Asked;
 use ostler_core::resources::credential::{Auth, CredentialBody, CredentialNetworking, SECRET_VALUE};
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::resources::session::SessionAgent;
@@ -18,14 +20,12 @@ use serde::Deserialize;
 
 use crate::egress::EgressError;
 use crate::limits;
+use crate::mcp::credential::CREDENTIAL;
 use crate::network_log::{self, NetworkLog};
 use crate::notices::Notices;
 use crate::router::SessionRouter;
 use crate::sandbox::SandboxLink;
 use crate::session::deps::Deps;
-
-/// The kind of the documents that credentials are.
-pub(crate) const CREDENTIAL: &str = "vault_credential";
 
 /// What a session's sandbox may, and where that comes from.
 #[derive(Debug, Clone)]
@@ -210,9 +210,11 @@ pub(crate) fn leave(deps: &Arc<Deps>, session: &SessionId) {
 type Parts = BTreeMap<String, String>;
 
 #[derive(Deserialize)]
-struct VaultsOfView {
+struct PartOfView {
     #[serde(default)]
     vaults: Vec<VaultId>,
+    #[serde(default)]
+    confirmations: Vec<Asked>,
 }
 
 async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String> {
@@ -220,14 +222,16 @@ async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String>
     let unread = |error: &dyn std::fmt::Display| error.to_string();
     let row = deps.store.session(&scope, session).await.map_err(|error| unread(&error))?.ok_or("there is no such session")?;
     let agent: SessionAgent = serde_json::from_str(&row.agent).map_err(|error| unread(&error))?;
-    let VaultsOfView { vaults } = serde_json::from_str(&row.view).map_err(|error| unread(&error))?;
+    let PartOfView { vaults, confirmations } = serde_json::from_str(&row.view).map_err(|error| unread(&error))?;
     let environment = deps.store.document(&scope, "environment", row.environment_id.as_str()).await.map_err(|error| unread(&error))?;
-    let policy = match environment {
+    let most = &deps.policy.most_egress;
+    let (policy, caps) = match environment {
         Some(document) => {
             let body: EnvironmentBody = serde_json::from_str(&document.body).map_err(|error| unread(&error))?;
-            Policy::of_environment(&body.config, agent.mcp_servers.iter().map(|server| server.url.as_str()))
+            let servers = agent.mcp_servers.iter().map(|server| server.url.as_str());
+            (Policy::of_environment(&body.config, body.egress.as_ref(), servers), Caps::of(body.egress.as_ref(), most))
         }
-        None => Policy::none(),
+        None => (Policy::none(), Caps::of(None, most)),
     };
     let (mut grants, mut variables, mut credentials) = (Vec::new(), BTreeMap::new(), Vec::new());
     for vault in &vaults {
@@ -255,7 +259,12 @@ async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String>
             variables.insert(secret_name, placeholder);
         }
     }
-    let terms = Terms { organization: row.organization, workspace: row.workspace, policy, grants };
+    let remembered = confirmations.into_iter().filter(Asked::is_remembered);
+    let answers = remembered.map(|Asked { question, answer, .. }| {
+        let is_allowed = answer.is_some_and(|answer| answer.result == Confirmation::Allow);
+        Answered { question, is_allowed }
+    });
+    let terms = Terms { organization: row.organization, workspace: row.workspace, policy, grants, answers: answers.collect(), caps };
     Ok(Described { terms, environment: variables, credentials, vaults, from: row.environment_id })
 }
 
@@ -268,21 +277,27 @@ pub enum Changed<'a> {
     Environment(&'a EnvironmentId),
     /// Perhaps everything.
     Everything,
+    /// What a session remembers.
+    Session(&'a SessionId),
 }
 
 impl SessionRouter {
     /// Has egress know what changed, before this returns. Connections that depended on what is gone end.
     pub async fn changed(&self, changed: Changed<'_>) {
         let deps = self.deps();
-        let concerns = |known: &Known| match changed {
+        if let Changed::Vault(vault) = changed {
+            deps.mcp.changed(vault);
+        }
+        let concerns = |session: &SessionId, known: &Known| match changed {
             Changed::Vault(vault) => known.described.vaults.contains(vault),
             Changed::Environment(environment) => known.described.from == *environment,
             Changed::Everything => true,
+            Changed::Session(changed) => session == changed,
         };
         // Who is being introduced with what was before is waited for, and found.
         let reading = deps.networks.reading.lock().await;
         let concerned: Vec<SessionId> =
-            deps.networks.lock().iter().filter(|(_, known)| concerns(known)).map(|(session, _)| session.clone()).collect();
+            deps.networks.lock().iter().filter(|(session, known)| concerns(session, known)).map(|(session, _)| session.clone()).collect();
         drop(reading);
         for session in &concerned {
             let reading = deps.networks.reading.lock().await;
@@ -299,6 +314,7 @@ impl SessionRouter {
                     if let Some(known) = deps.networks.lock().get_mut(session) {
                         known.described.terms.policy = Policy::none();
                         known.described.terms.grants.clear();
+                        known.described.terms.answers.clear();
                         known.is_told = false;
                     }
                 }
@@ -342,6 +358,9 @@ impl SessionRouter {
                         tracing::warn!(why, "egress does not answer; sandboxes reach nothing until it does");
                     }
                 }
+            }
+            if !told.is_empty() {
+                self.attend_questions().await;
             }
             // Each by itself: one that does not answer keeps nobody else waiting, and has one who waits for it.
             for session in of(false) {

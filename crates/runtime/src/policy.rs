@@ -2,6 +2,7 @@
 //! server allows.
 
 use ostler_core::error::Refusal;
+use ostler_core::resources::egress::EgressSettings;
 use ostler_core::resources::sandbox::{IsolationFloor, SandboxSettings};
 use ostler_sandbox::SandboxSpec;
 
@@ -12,6 +13,8 @@ pub struct SandboxPolicy {
     pub usual: SandboxSpec,
     /// The most that an environment may ask, in its own units; a number that is missing is not limited.
     pub most: SandboxSettings,
+    /// The most that a sandbox may move, and the connections that it may have; a number that is missing is not limited.
+    pub most_egress: EgressSettings,
 }
 
 const MIB: u64 = 1 << 20;
@@ -30,6 +33,23 @@ impl SandboxPolicy {
             {
                 return Err(Refusal::invalid(format!(
                     "sandbox.{name}: this server allows {most} at most; its operator can raise sandbox.most.{name}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an environment may ask for these caps.
+    ///
+    /// # Errors
+    /// Which cap is too much, and how much there may be.
+    pub fn check_egress(&self, asked: &EgressSettings) -> Result<(), Refusal> {
+        for ((name, asked, _), (_, most, _)) in asked.numbers().into_iter().zip(self.most_egress.numbers()) {
+            if let (Some(asked), Some(most)) = (asked, most)
+                && asked > most
+            {
+                return Err(Refusal::invalid(format!(
+                    "egress.{name}: this server allows {most} at most; its operator can raise egress.most.{name}"
                 )));
             }
         }
@@ -87,6 +107,10 @@ mod tests {
         assert!(policy.check(&asked).unwrap_err().message.contains("sandbox.memory_mib: this server allows 1000 at most"));
         let spec = policy.spec(Some(&asked));
         assert_eq!((spec.max_memory_bytes, spec.disk_bytes, spec.max_processes), (1_000 << 20, 9_000 << 20, 512));
+        let egress = |rate_kib| EgressSettings { rate_kib, ..EgressSettings::default() };
+        let policy = SandboxPolicy { most_egress: egress(Some(100)), ..policy };
+        assert!(policy.check_egress(&egress(Some(101))).unwrap_err().message.contains("egress.rate_kib: this server allows 100"));
+        assert!(policy.check_egress(&egress(Some(100))).is_ok() && policy.check_egress(&egress(None)).is_ok());
         assert!(spec.required.hard_limits && spec.required.isolation == IsolationFloor::OwnIds && spec.max_file_bytes == 9_000 << 20);
         assert_eq!(policy.spec(None), policy.usual);
     }

@@ -9,7 +9,9 @@ use ostler_store::{Cursor, Document, DocumentFilter, PageRequest, Store, StoreEr
 
 use crate::egress::{Egress, EgressError, Owner};
 use crate::limits;
-use crate::network::{CREDENTIAL, Changed};
+use crate::mcp::McpLinks;
+use crate::mcp::credential::CREDENTIAL;
+use crate::network::Changed;
 use crate::router::SessionRouter;
 
 const SCOPE: Scope = Scope::System(SystemReason::Recovery);
@@ -44,13 +46,29 @@ pub struct Resealed {
 /// # Errors
 /// When the store or egress does not answer; it can be begun again.
 pub async fn reseal(store: &dyn Store, egress: &dyn Egress, progress: &(dyn Fn(usize) + Sync)) -> Result<Resealed, ResealError> {
+    reseal_beside(store, egress, None, progress).await
+}
+
+/// The same beside those who renew tokens, if there are any.
+async fn reseal_beside(
+    store: &dyn Store,
+    egress: &dyn Egress,
+    renewing: Option<&McpLinks>,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Resealed, ResealError> {
     let mut all = Resealed::default();
     let (newest, known) = (egress.public_key().id(), egress.key_ids());
     let mut page = PageRequest::first(limits::RESEALED_AT_ONCE);
     loop {
         let found = store.documents(&SCOPE, CREDENTIAL, &DocumentFilter::default(), &page).await?;
         for document in &found.rows {
-            anew(store, egress, document.clone(), (&newest, &known), &mut all).await?;
+            let Ok(credential) = document.id.parse::<CredentialId>() else { continue };
+            let turn = renewing.map(|links| links.turn(&credential));
+            let _turn = match &turn {
+                Some(turn) => Some(turn.lock().await),
+                None => None,
+            };
+            anew(store, egress, (credential, document.clone()), (&newest, &known), &mut all).await?;
         }
         progress(all.done);
         match found.rows.last().filter(|_| found.has_next) {
@@ -63,11 +81,10 @@ pub async fn reseal(store: &dyn Store, egress: &dyn Egress, progress: &(dyn Fn(u
 async fn anew(
     store: &dyn Store,
     egress: &dyn Egress,
-    first: Document,
+    (credential, first): (CredentialId, Document),
     (newest, known): (&KeyId, &[KeyId]),
     all: &mut Resealed,
 ) -> Result<(), ResealError> {
-    let Ok(credential) = first.id.parse::<CredentialId>() else { return Ok(()) };
     let mut next = Some(first);
     for _ in 0..limits::RESEAL_TRIES {
         let Some(document) = next.take() else { return Ok(()) };
@@ -144,7 +161,7 @@ impl SessionRouter {
     /// As [`reseal`].
     pub async fn reseal(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Resealed, ResealError> {
         let deps = self.deps();
-        let resealed = reseal(deps.store.as_ref(), deps.egress.as_ref(), progress).await;
+        let resealed = reseal_beside(deps.store.as_ref(), deps.egress.as_ref(), Some(&deps.mcp), progress).await;
         // All of them, because an earlier try may have ended before it came to this: what sandboxes are known with must not need a
         // key that may be gone next.
         self.changed(Changed::Everything).await;

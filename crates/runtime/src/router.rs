@@ -1,7 +1,7 @@
 //! Finds the actor of a session, or wakes it, and brings it commands. Commands of one session are
 //! worked on one after the other; sessions do not wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -28,9 +28,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::confirmations::Asking;
 use crate::egress::Egress;
 use crate::error::RuntimeError;
 use crate::limits;
+use crate::mcp::McpLinks;
 use crate::network::Networks;
 use crate::network_log;
 use crate::parking::{Rest, Sleeps};
@@ -44,6 +46,7 @@ use crate::session::load::load;
 use crate::session::request::{offered, plan};
 use crate::subscribe::{Follower, Hub, Previews, StartAt};
 use crate::turns::Turns;
+use crate::web::{Engine, Web};
 
 /// What a router is made of.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub struct RouterConfig {
     pub rest: Rest,
     /// What sandboxes get.
     pub policy: SandboxPolicy,
+    /// Who is asked when something is searched.
+    pub search: Option<Engine>,
 }
 
 /// A session to be.
@@ -156,6 +161,8 @@ impl SessionRouter {
             egress: config.egress,
             networks: Networks::default(),
             sealing: tokio::sync::RwLock::default(),
+            mcp: McpLinks::default(),
+            asking: Asking::default(),
             ambient: config.ambient,
             max_output_tokens: config.max_output_tokens,
             last: config.last,
@@ -163,6 +170,7 @@ impl SessionRouter {
             policy: config.policy,
             starts: Turns::new(limits::SANDBOX_STARTS),
             archives: Turns::new(limits::ARCHIVES),
+            web: Web::new(config.search),
             stopping: CancellationToken::new(),
         });
         Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
@@ -183,7 +191,9 @@ impl SessionRouter {
     /// # Errors
     /// Which setting is too much, and how much there may be.
     pub fn check_environment(&self, body: &EnvironmentBody) -> Result<(), Refusal> {
-        body.sandbox.as_ref().map_or(Ok(()), |asked| self.deps().policy.check(asked))
+        let policy = &self.deps().policy;
+        body.sandbox.as_ref().map_or(Ok(()), |asked| policy.check(asked))?;
+        body.egress.as_ref().map_or(Ok(()), |asked| policy.check_egress(asked))
     }
 
     pub(crate) fn deps(&self) -> &Arc<Deps> {
@@ -199,7 +209,7 @@ impl SessionRouter {
     }
 
     /// Runs to its end what must not stop half-way because the client went away.
-    async fn whole<T: Send + 'static>(
+    pub(crate) async fn whole<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
@@ -223,7 +233,7 @@ impl SessionRouter {
         }
         let mut ids = deps.ambient.ids();
         let (id, agent) = (SessionId::mint(&mut ids), Arc::new(new.agent));
-        let plan = plan(&agent, &offered(&agent), &deps.models, deps.max_output_tokens);
+        let plan = plan(&agent, &offered(&agent, &BTreeMap::new(), deps), &deps.models, deps.max_output_tokens);
         if new.budget.is_some() && plan.dearest().is_none() {
             return Err(not_budgetable(&agent.model.id, &plan).into());
         }

@@ -4,8 +4,9 @@ use ostler_core::cost::Cost;
 use ostler_core::ids::{ThreadId, VaultId};
 use ostler_core::model::TokenUsage;
 use ostler_core::resources::budget::BudgetLimit;
+use ostler_core::resources::confirmation::Asked;
 use ostler_core::resources::metadata::Metadata;
-use ostler_core::resources::session::{Session, SessionStats, SessionStatus, SessionUsage, seconds};
+use ostler_core::resources::session::{ServerToolUsage, Session, SessionStats, SessionStatus, SessionUsage, seconds};
 use ostler_core::session::state::State;
 use ostler_core::time::Timestamp;
 use ostler_store::{SessionRow, StoreError};
@@ -21,10 +22,14 @@ pub(crate) struct View {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vaults: Vec<VaultId>,
     usage: TokenUsage,
+    #[serde(default, skip_serializing_if = "ServerToolUsage::is_none")]
+    web: ServerToolUsage,
     cost: Option<Cost>,
     budget: Option<BudgetLimit>,
     active_micros: i64,
     running_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    confirmations: Vec<Asked>,
 }
 
 impl View {
@@ -34,10 +39,12 @@ impl View {
             metadata: state.metadata.clone(),
             vaults: state.vaults.clone(),
             usage: state.usage,
+            web: state.web,
             cost: state.cost,
             budget: state.budget.clone(),
             active_micros: state.active_micros,
             running_since: state.running_since,
+            confirmations: state.confirmations.clone(),
         }
     }
 }
@@ -66,9 +73,14 @@ pub fn session_resource(row: &SessionRow, now: Timestamp) -> Result<Session, Run
         title: row.title.clone(),
         kind: "session",
         updated_at: row.updated_at,
-        usage: SessionUsage::new(&view.usage, view.cost, active),
+        usage: SessionUsage::new(&view.usage, view.web, view.cost, active),
         vault_ids: view.vaults,
     })
+}
+
+/// The questions about requests of its sandbox that wait, or whose answers still count.
+pub(crate) fn confirmations(row: &SessionRow) -> Result<Vec<Asked>, RuntimeError> {
+    Ok(parse::<View>(row, &row.view)?.confirmations)
 }
 
 /// The session's primary thread.

@@ -31,4 +31,5 @@ pub use spawner::spawner_main;
 pub use spec::{
     DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand, UidBlock, Wishes,
 };
-pub use tools::{BuiltinTool, builtin_tools};
+pub use sys::inherited;
+pub use tools::{BuiltinTool, PAGE, builtin_tools};

@@ -169,6 +169,21 @@ pub const GREP_LINE_CHARS: usize = 2_000;
 /// Bytes of one file that `grep` looks at.
 pub const GREP_FILE_BYTES: u64 = 256 << 20;
 
+/// The time of making a fetched page into text.
+pub const PAGE_TIMEOUT_MS: u64 = 30_000;
+/// Bytes of address space for that.
+pub const PAGE_MEMORY: u64 = 1 << 30;
+/// Bytes of text of a page.
+pub const PAGE_TEXT_BYTES: usize = 4 << 20;
+/// Bytes at the beginning of a page that say what it is.
+pub const SNIFFED_BYTES: usize = 1_024;
+/// Bytes of a page in which its title is.
+pub const TITLE_WITHIN: usize = 64 << 10;
+/// Characters of a title.
+pub const TITLE_CHARS: usize = 300;
+/// Characters of a media type that are shown.
+pub const MEDIA_TYPE_CHARS: usize = 100;
+
 /// Bytes of a file tool's result on its way to init: the largest document in base64 and what is
 /// around it.
 pub const FILE_TOOL_RESULT: u64 = 40 << 20;

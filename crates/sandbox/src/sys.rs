@@ -249,6 +249,22 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     checked(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
 }
 
+/// Takes over a descriptor that was left open for this process by who started it. Programs that it starts do not get it.
+///
+/// # Errors
+/// When it is not open, or was opened by this process itself: what that opens is closed for other programs.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: passes numbers only.
+    let flags = checked(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) }))?;
+    if number <= libc::STDERR_FILENO || flags & libc::c_long::from(libc::FD_CLOEXEC) != 0 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: passes numbers only.
+    checked(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }))?;
+    // SAFETY: it is open. Nothing in this process owns it: it was there before, and is taken over once, since it is marked now.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// The descriptors that came beside a message.
 pub(crate) fn descriptors_in(message: nix::sys::socket::ControlMessageOwned) -> Vec<OwnedFd> {
     let nix::sys::socket::ControlMessageOwned::ScmRights(numbers) = message else { return Vec::new() };
@@ -321,4 +337,17 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     // SAFETY: writes at most `N` bytes into an array of `N` bytes.
     let got = checked(unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), N, 0) })?;
     if usize::try_from(got).is_ok_and(|got| got == N) { Ok(bytes) } else { Err(io::Error::other("the kernel gave too few random bytes")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_left_open_is_taken_over() {
+        let own = std::fs::File::open("/dev/null").unwrap();
+        for number in [own.as_raw_fd(), libc::STDERR_FILENO, -1, 1_000_000] {
+            assert!(inherited(number).is_err(), "{number}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use ostler_core::error::Refusal;
-use ostler_core::ids::{AgentId, ApiKeyId, CredentialId, EnvironmentId, SessionId, ThreadId, VaultId};
+use ostler_core::ids::{AgentId, ApiKeyId, ConfirmationId, CredentialId, EnvironmentId, SessionId, ThreadId, VaultId};
 
 use crate::error::ApiError;
 use crate::limits;
@@ -46,6 +46,10 @@ impl PathId for VaultId {
 
 impl PathId for CredentialId {
     const NAME: &'static str = "credential";
+}
+
+impl PathId for ConfirmationId {
+    const NAME: &'static str = "confirmation";
 }
 
 impl PathId for ApiKeyId {

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,17 @@ impl DataDirLock {
         Ok(Self { file })
     }
 
+    /// Takes over the lock that this process held before it started another program in its place, by its descriptor.
+    ///
+    /// # Errors
+    /// When somebody else holds the lock of that file.
+    pub fn inherited(descriptor: OwnedFd) -> std::io::Result<Self> {
+        let file = File::from(descriptor);
+        // What is locked already stays so.
+        file.try_lock()?;
+        Ok(Self { file })
+    }
+
     /// The process that holds `dir` now; `None` when nobody does.
     pub fn holder(dir: &Path) -> Option<u32> {
         let mut file = File::open(dir.join(FILE)).ok()?;
@@ -74,6 +86,12 @@ impl DataDirLock {
             }
             Err(TryLockError::Error(_)) => None,
         }
+    }
+}
+
+impl AsFd for DataDirLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -108,6 +126,20 @@ mod tests {
         drop(held);
         assert_eq!(DataDirLock::holder(dir.path()), None);
         DataDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_taken_over_by_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDirLock::acquire(dir.path()).unwrap();
+        let taken = DataDirLock::inherited(held.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        // As when another program takes this one's place: nothing is unlocked.
+        std::mem::forget(held);
+        assert_eq!(DataDirLock::holder(dir.path()), Some(std::process::id()));
+        let other = File::open(dir.path().join(FILE)).unwrap();
+        assert!(DataDirLock::inherited(other.into()).is_err(), "it is held by another one");
+        drop(taken);
+        assert_eq!(DataDirLock::holder(dir.path()), None);
     }
 
     /// Where the child below finds the directory to lock.

@@ -28,11 +28,28 @@ pub(super) fn check(findings: &mut Vec<String>) -> anyhow::Result<()> {
                 findings.push(format!("{name}: contains {word:?}"));
             }
         }
+        if opens_secrets(&text) && !may_open_secrets(&path) {
+            findings.push(format!("{name}: only egress opens secrets; let it do so where this needs one"));
+        }
         if text.contains(concat!("unsafe", " {")) && !path.starts_with("crates/sandbox") {
             findings.push(format!("{name}: unsafe code belongs into ostler-sandbox alone"));
         }
     }
     manifests(findings)
+}
+
+/// Whether a file uses the part of `ostler-seal` that opens secrets.
+fn opens_secrets(text: &str) -> bool {
+    let names = |line: &str| line.contains("ostler_seal::open") || (line.contains("ostler_seal::{") && line.contains("open"));
+    text.lines().any(names)
+}
+
+/// Egress, what reads the keys for it, tests, and this file, which names it.
+fn may_open_secrets(path: &Path) -> bool {
+    const PLACES: [&str; 5] =
+        ["crates/egress", "crates/seal", "crates/ostler/src/egress", "crates/ostler/src/vault_key.rs", "xtask/src/tidy/files.rs"];
+    let is_test = |part: &std::ffi::OsStr| part == "tests" || part.to_str().is_some_and(|part| part.starts_with("test_"));
+    PLACES.iter().any(|place| path.starts_with(place)) || path.iter().any(is_test)
 }
 
 fn tracked(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -64,4 +81,28 @@ fn manifests(findings: &mut Vec<String>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_egress_opens_secrets() {
+        for line in ["use ostler_seal::open::KeyRing;", "use ostler_seal::{Binding, open::KeyRing};"] {
+            assert!(opens_secrets(line), "{line}");
+        }
+        assert!(!opens_secrets("use ostler_seal::{Binding, Sealed};"));
+        let table = [
+            ("crates/egress/src/grants.rs", true),
+            ("crates/ostler/src/vault_key.rs", true),
+            ("crates/runtime/tests/it/node.rs", true),
+            ("crates/models/src/test_egress.rs", true),
+            ("crates/runtime/src/network.rs", false),
+            ("crates/ostler/src/node.rs", false),
+        ];
+        for (path, may) in table {
+            assert_eq!(may_open_secrets(Path::new(path)), may, "{path}");
+        }
+    }
 }

@@ -6,14 +6,15 @@ use serde::Deserialize;
 use crate::run::{output, program};
 
 /// A crate, its layer's allowed crates of ours. Edges point downwards only.
-const TABLE: [(&str, &[&str]); 12] = [
+const TABLE: [(&str, &[&str]); 13] = [
     ("ostler-core", &[]),
     ("ostler-seal", &["ostler-core"]),
     ("ostler-store", &["ostler-core"]),
     ("ostler-models", &["ostler-core"]),
+    ("ostler-mcp", &["ostler-core"]),
     ("ostler-sandbox", &["ostler-core"]),
     ("ostler-egress", &["ostler-core", "ostler-seal"]),
-    ("ostler-runtime", &["ostler-core", "ostler-seal", "ostler-store", "ostler-models", "ostler-sandbox"]),
+    ("ostler-runtime", &["ostler-core", "ostler-seal", "ostler-store", "ostler-models", "ostler-mcp", "ostler-sandbox"]),
     ("ostler-server", &["ostler-core", "ostler-seal", "ostler-store", "ostler-runtime"]),
     (
         "ostler",

@@ -20,7 +20,7 @@ struct Level {
     times: Samples,
     /// Processor time of a turn in the server, in milliseconds.
     server: f64,
-    /// In the client, the stand-in for egress and the model together.
+    /// In the client, egress and the model together.
     load: f64,
 }
 
@@ -52,7 +52,7 @@ async fn level(lab: &Lab, server: &Server, count: usize) -> anyhow::Result<Level
         sessions.push(session);
     }
     let own = i32::try_from(std::process::id())?;
-    let load = [own, lab.egress.pid()?, lab.model.pid()?];
+    let load = [own, process::egress_of(server.pid()?)?, lab.model.pid()?];
     let used = |pids: &[i32]| pids.iter().map(|pid| process::processor_time(*pid)).sum::<anyhow::Result<f64>>();
     let (server_before, load_before) = (used(&[server.pid()?])?, used(&load)?);
     let (begun, level) = (Instant::now(), lab.effort.level);

@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::policy::{AllowedHost, Network, Policy};
+use crate::resources::egress::{EgressSettings, Inspect};
 use crate::resources::environment::{Config, Networking};
 
 /// The hosts that `allow_package_managers` stands for: the registries of well-known package managers, and where they keep files.
@@ -52,7 +53,7 @@ pub const PACKAGE_HOSTS: [&str; 41] = [
 
 impl Policy {
     /// The policy of an environment. `mcp_servers`: the addresses of the agent's MCP servers.
-    pub fn of_environment<'a>(config: &Config, mcp_servers: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn of_environment<'a>(config: &Config, settings: Option<&EgressSettings>, mcp_servers: impl IntoIterator<Item = &'a str>) -> Self {
         let Config::Cloud { networking, .. } = config else { return Self::none() };
         let network = match networking {
             Networking::Unrestricted {} => Network::Unrestricted,
@@ -69,7 +70,8 @@ impl Policy {
                 Network::Limited { hosts }
             }
         };
-        Self { network, inspect_all: false }
+        let rules = settings.map(|settings| settings.rules.clone()).unwrap_or_default();
+        Self { network, inspect_all: settings.is_some_and(|settings| settings.inspect == Inspect::All), rules }
     }
 }
 
@@ -80,7 +82,11 @@ mod tests {
     fn limited(mcp: bool, packages: bool) -> Policy {
         let networking =
             Networking::Limited { allow_mcp_servers: mcp, allow_package_managers: packages, allowed_hosts: vec!["api.example.com".into()] };
-        Policy::of_environment(&Config::Cloud { networking, packages: Default::default() }, ["https://mcp.example.com/x", "not an address"])
+        Policy::of_environment(
+            &Config::Cloud { networking, packages: Default::default() },
+            None,
+            ["https://mcp.example.com/x", "not an address"],
+        )
     }
 
     #[test]
@@ -91,11 +97,18 @@ mod tests {
             (limited(false, false), [true, false, false, false]),
             (limited(true, false), [true, true, false, false]),
             (limited(false, true), [true, false, true, false]),
-            (Policy::of_environment(&Config::SelfHosted {}, []), [false; 4]),
+            (Policy::of_environment(&Config::SelfHosted {}, None, []), [false; 4]),
         ];
         for (policy, expected) in table {
             assert_eq!(hosts.map(|host| allowed(&policy, host)), expected, "{policy:?}");
         }
+        let settings: EgressSettings =
+            serde_json::from_value(serde_json::json!({"inspect": "all", "rules": [{"host": "a.test", "action": "deny"}]})).unwrap();
+        let policy = Policy::of_environment(&Config::SelfHosted {}, Some(&settings), []);
+        assert_eq!(policy, Policy::none(), "what has no sandbox of ours has no rules");
+        let cloud = Config::Cloud { networking: Networking::Unrestricted {}, packages: Default::default() };
+        let policy = Policy::of_environment(&cloud, Some(&settings), []);
+        assert!(policy.inspect_all && policy.rules == settings.rules);
         assert!(PACKAGE_HOSTS.is_sorted() && PACKAGE_HOSTS.iter().all(|host| super::super::policy::normal(host).as_deref() == Some(host)));
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::resources::egress::{EgressRule, RuleAction};
 use crate::resources::hosts;
 
 /// Where a sandbox may go.
@@ -15,6 +16,9 @@ pub struct Policy {
     /// Whether TLS is opened for every host, not only where something has to be seen.
     #[serde(default)]
     pub inspect_all: bool,
+    /// Rules; the first that matches decides, before the network does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<EgressRule>,
 }
 
 /// The hosts that can be reached.
@@ -65,6 +69,14 @@ pub enum Code {
     HostNotAllowed,
     /// The port is not one that may be used.
     PortNotAllowed,
+    /// A rule denies the request.
+    RuleDenies,
+    /// A person must allow the request, and has not yet.
+    ConfirmationNeeded,
+    /// A person was asked, and denied it.
+    ConfirmationDenied,
+    /// The request can be read in two ways, and a rule looks at what it is about.
+    Ambiguous,
     /// The host is no name and no address.
     BadHost,
     /// The host has no address.
@@ -81,6 +93,8 @@ pub enum Code {
     Unreachable,
     /// The sandbox uses as much as it may.
     TooMuch,
+    /// The answer has more bytes than are read.
+    TooLarge,
     /// The sandbox is not known any more.
     Revoked,
 }
@@ -94,7 +108,14 @@ impl Code {
             Self::HostNotAllowed => {
                 "use an allowed host, or ask a person to add this one to `config.networking.allowed_hosts` of the environment"
             }
-            Self::PortNotAllowed => "use port 443 or 80",
+            Self::PortNotAllowed => "use port 443 or 80, or ask a person to add a rule with this port to `egress.rules` of the environment",
+            Self::RuleDenies => "do without this request, or ask a person to change `egress.rules` of the environment",
+            Self::ConfirmationNeeded => "a person is asked about this request; send the same request again after it was allowed",
+            Self::ConfirmationDenied => "do without this request; a person was asked and denied it",
+            Self::Ambiguous => {
+                "send the request in its plain form: a path without dot segments above the root, encoded slashes, backslashes, semicolons and \
+                 double encoding, and no headers that name another method or path"
+            }
             Self::BadHost => "use a host name, such as api.example.com",
             Self::NoAddress => "check the spelling of the host name",
             Self::AddressNotPublic => {
@@ -104,13 +125,27 @@ impl Code {
             Self::NotUnderstood => "use HTTPS or HTTP; other protocols cannot leave the sandbox",
             Self::BadRequest => "send a well-formed HTTP request",
             Self::Unreachable => "try again later",
-            Self::TooMuch => "use fewer connections at once, and try again later",
+            Self::TooMuch => "use less at once, and try again later",
+            Self::TooLarge => "ask for something smaller",
             Self::Revoked => "try again",
         }
     }
 }
 
+/// The rule that says how much a sandbox may send and receive together.
+pub const TRANSFER_RULE: &str = "egress.transfer_mib";
+
 impl Decision {
+    /// What the agent, or a person, can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self.code {
+            Code::TooMuch if self.rule == TRANSFER_RULE => {
+                "the sandbox has sent and received as much as it may; ask a person to raise `egress.transfer_mib` of the environment"
+            }
+            code => code.remedy(),
+        }
+    }
+
     /// It may go on, by this rule.
     pub fn allow(rule: impl Into<String>) -> Self {
         Self { is_allowed: true, code: Code::Allowed, rule: rule.into() }
@@ -128,22 +163,24 @@ const PORTS: [u16; 2] = [80, 443];
 impl Policy {
     /// A policy that allows nothing.
     pub fn none() -> Self {
-        Self { network: Network::None, inspect_all: false }
+        Self { network: Network::None, inspect_all: false, rules: Vec::new() }
     }
 
-    /// Whether it allows a host of a credential, without one any, whatever the port.
+    /// Whether it may allow a host of a credential, without one any, whatever the port and the request.
     pub fn reaches(&self, hosts: Option<&[String]>) -> bool {
-        match (&self.network, hosts) {
-            (Network::None, _) => false,
-            (Network::Unrestricted, _) => true,
-            (Network::Limited { hosts: allowed }, None) => !allowed.is_empty(),
-            (Network::Limited { hosts: allowed }, Some(hosts)) => {
-                hosts.iter().any(|host| allowed.iter().any(|allowed| hosts::overlap(&allowed.host, host)))
-            }
+        let reaches = |known: &str| known == "*" || hosts.is_none_or(|hosts| hosts.iter().any(|host| hosts::overlap(known, host)));
+        // One that denies may leave something.
+        if self.rules.iter().any(|rule| rule.action != RuleAction::Deny && reaches(&rule.host)) {
+            return true;
+        }
+        match &self.network {
+            Network::None => false,
+            Network::Unrestricted => true,
+            Network::Limited { hosts } => hosts.iter().any(|allowed| reaches(&allowed.host)),
         }
     }
 
-    /// Decides about a host and port, before anything is asked of anybody. The host is in its normal form ([`normal`]).
+    /// Decides about a host and port that no rule is about. The host is in its normal form ([`normal`]).
     pub fn decide(&self, host: &str, port: u16) -> Decision {
         let allowed = match &self.network {
             Network::None => return Decision::deny(Code::NoNetwork, "networking"),
@@ -184,7 +221,7 @@ mod tests {
 
     fn limited(hosts: &[&str]) -> Policy {
         let hosts = hosts.iter().map(|host| AllowedHost { host: (*host).into(), rule: "allowed_hosts".into() }).collect();
-        Policy { network: Network::Limited { hosts }, inspect_all: false }
+        Policy { network: Network::Limited { hosts }, inspect_all: false, rules: Vec::new() }
     }
 
     #[test]
@@ -234,7 +271,11 @@ mod tests {
 
     #[test]
     fn a_policy_reaches_a_host_of_a_credential_or_none() {
-        let open = Policy { network: Network::Unrestricted, inspect_all: false };
+        let open = Policy { network: Network::Unrestricted, inspect_all: false, rules: Vec::new() };
+        let ruled = |host: &str, action: &str| {
+            let rules = serde_json::from_value(serde_json::json!([{"host": host, "action": action}])).unwrap();
+            Policy { rules, ..limited(&["b.com"]) }
+        };
         let hosts = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
         let table = [
             (Policy::none(), Some(hosts(&["a.com"])), false),
@@ -245,6 +286,11 @@ mod tests {
             (limited(&["b.com"]), None, true),
             (limited(&["b.com"]), Some(hosts(&["a.com"])), false),
             (limited(&["b.com", "*.a.com"]), Some(hosts(&["c.com", "x.a.com"])), true),
+            (ruled("a.com", "allow"), Some(hosts(&["a.com"])), true),
+            (ruled("*.a.com", "ask"), Some(hosts(&["x.a.com"])), true),
+            (ruled("*", "ask"), Some(hosts(&["a.com"])), true),
+            (ruled("a.com", "deny"), Some(hosts(&["a.com"])), false),
+            (ruled("c.com", "allow"), Some(hosts(&["a.com"])), false),
         ];
         for (policy, hosts, expected) in table {
             assert_eq!(policy.reaches(hosts.as_deref()), expected, "{policy:?} {hosts:?}");
@@ -266,7 +312,7 @@ mod tests {
             assert_eq!(code(&policy, host, port), expected, "{host}:{port}");
         }
         assert_eq!(code(&Policy::none(), "a.com", 443), Code::NoNetwork);
-        let open = Policy { network: Network::Unrestricted, inspect_all: false };
+        let open = Policy { network: Network::Unrestricted, inspect_all: false, rules: Vec::new() };
         assert_eq!((code(&open, "any.org", 443), code(&open, "any.org", 8443)), (Code::Allowed, Code::PortNotAllowed));
     }
 }

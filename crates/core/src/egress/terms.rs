@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::policy::Policy;
+use super::question::Answered;
 use crate::ids::{CredentialId, OrganizationId, SessionId, WorkspaceId};
+use crate::resources::egress::EgressSettings;
 
 /// What a sandbox may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,39 @@ pub struct Terms {
     pub policy: Policy,
     /// What it may use.
     pub grants: Vec<SealedGrant>,
+    /// What people answered about its requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answered>,
+    /// How much it may.
+    #[serde(default)]
+    pub caps: Caps,
+}
+
+/// How much a sandbox may. What is none has no cap of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caps {
+    /// Connections at once.
+    pub connections: Option<u64>,
+    /// Bytes that it sends and receives together.
+    pub bytes: Option<u64>,
+    /// Bytes a second of the same.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Caps {
+    /// What an environment asks, up to the most that there is.
+    pub fn of(asked: Option<&EgressSettings>, most: &EgressSettings) -> Self {
+        let least = |of: fn(&EgressSettings) -> Option<u64>, unit: u64| {
+            let said = [asked.and_then(of), of(most)];
+            said.into_iter().flatten().min().map(|said| said.saturating_mul(unit))
+        };
+        Self {
+            connections: least(|settings| settings.connections, 1),
+            bytes: least(|settings| settings.transfer_mib, 1 << 20),
+            bytes_per_second: least(|settings| settings.rate_kib, 1 << 10),
+        }
+    }
 }
 
 /// A placeholder of a sandbox, and the closed secret behind it.
@@ -66,5 +101,14 @@ mod tests {
         assert!(first.len() == 39 && first.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
         assert_ne!(first, placeholder(&one, "TOKEM"));
         assert_ne!(first, placeholder(&other, "TOKEN"));
+    }
+
+    #[test]
+    fn an_environment_gets_what_it_asks_up_to_the_most() {
+        let settings = |connections, transfer_mib, rate_kib| EgressSettings { connections, transfer_mib, rate_kib, ..Default::default() };
+        let most = settings(Some(10), None, Some(64));
+        let caps = Caps::of(Some(&settings(Some(20), Some(3), None)), &most);
+        assert_eq!(caps, Caps { connections: Some(10), bytes: Some(3 << 20), bytes_per_second: Some(64 << 10) });
+        assert_eq!(Caps::of(None, &EgressSettings::default()), Caps::default());
     }
 }

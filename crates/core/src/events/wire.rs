@@ -99,6 +99,32 @@ pub enum EventBody {
         /// Whether it failed.
         is_error: bool,
     },
+    /// The agent calls a tool of an MCP server. The event's id is the id of the call.
+    #[serde(rename = "agent.mcp_tool_use")]
+    AgentMcpToolUse {
+        /// The arguments.
+        #[schema(value_type = Object)]
+        input: Map<String, Value>,
+        /// The server.
+        mcp_server_name: String,
+        /// The tool.
+        name: String,
+        /// Whether it may run.
+        evaluated_permission: EvaluatedPermission,
+        /// Why.
+        evaluation: Evaluation,
+    },
+    /// What a tool of an MCP server returned.
+    #[serde(rename = "agent.mcp_tool_result")]
+    AgentMcpToolResult {
+        /// The call.
+        mcp_tool_use_id: EventId,
+        /// What came back.
+        #[schema(value_type = Vec<Object>)]
+        content: Vec<Value>,
+        /// Whether it failed.
+        is_error: bool,
+    },
     /// The agent calls a tool of the client. The event's id is the id of the call.
     #[serde(rename = "agent.custom_tool_use")]
     AgentCustomToolUse {
@@ -376,6 +402,15 @@ pub enum SessionError {
         /// What happens next.
         retry_status: RetryStatus,
     },
+    /// An MCP server does not take the credential, or wants one.
+    McpAuthenticationFailedError {
+        /// Which.
+        mcp_server_name: String,
+        /// For people.
+        message: String,
+        /// What happens next.
+        retry_status: RetryStatus,
+    },
     /// The provider wants money.
     BillingError {
         /// For people.
@@ -415,6 +450,8 @@ impl EventBody {
             Self::AgentThinking {} => "agent.thinking",
             Self::AgentToolUse { .. } => "agent.tool_use",
             Self::AgentToolResult { .. } => "agent.tool_result",
+            Self::AgentMcpToolUse { .. } => "agent.mcp_tool_use",
+            Self::AgentMcpToolResult { .. } => "agent.mcp_tool_result",
             Self::AgentCustomToolUse { .. } => "agent.custom_tool_use",
             Self::SessionStatusRunning {} => "session.status_running",
             Self::SessionStatusIdle { .. } => "session.status_idle",

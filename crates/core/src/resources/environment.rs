@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::egress::EgressSettings;
 use super::hosts;
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
@@ -33,6 +34,10 @@ pub struct EnvironmentCreateParams {
     #[serde(default, deserialize_with = "patch::object")]
     #[schema(value_type = Option<SandboxSettings>)]
     pub sandbox: Option<SandboxSettings>,
+    /// Rules and caps of what its sandboxes reach. An extension.
+    #[serde(default, deserialize_with = "patch::object")]
+    #[schema(value_type = Option<EgressSettings>)]
+    pub egress: Option<EgressSettings>,
 }
 
 /// `POST /v1/environments/{id}`: absent fields stay.
@@ -59,6 +64,10 @@ pub struct EnvironmentUpdateParams {
     #[serde(default, deserialize_with = "patch::object_or_null")]
     #[schema(value_type = Option<SandboxSettings>)]
     pub sandbox: Option<Option<Map<String, Value>>>,
+    /// Merged by field into rules and caps of what its sandboxes reach; null clears a field, or all of it. An extension.
+    #[serde(default, deserialize_with = "patch::object_or_null")]
+    #[schema(value_type = Option<EgressSettings>)]
+    pub egress: Option<Option<Map<String, Value>>>,
 }
 
 /// Who may use an environment.
@@ -210,6 +219,9 @@ pub struct EnvironmentBody {
     /// Isolation, limits and system of its sandboxes, if something is asked for. An extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxSettings>,
+    /// Rules and caps of what its sandboxes reach, if there are any. An extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressSettings>,
 }
 
 impl EnvironmentBody {
@@ -226,6 +238,7 @@ impl EnvironmentBody {
             name: params.name,
             scope: params.scope.unwrap_or(EnvironmentScope::Organization),
             sandbox: params.sandbox,
+            egress: params.egress,
         };
         body.check()?;
         Ok(body)
@@ -254,6 +267,11 @@ impl EnvironmentBody {
             Some(None) => None,
             Some(Some(patch)) => Some(next.sandbox.unwrap_or_default().patched(patch)?),
         };
+        next.egress = match params.egress {
+            None => next.egress,
+            Some(None) => None,
+            Some(Some(patch)) => Some(next.egress.unwrap_or_default().patched(patch)?),
+        };
         next.check()?;
         Ok(next)
     }
@@ -279,6 +297,7 @@ impl EnvironmentBody {
         check_chars("name", &self.name, limits::NAME_CHARS)?;
         check_chars("description", self.description.as_deref().unwrap_or_default(), limits::DESCRIPTION_CHARS)?;
         self.sandbox.as_ref().map_or(Ok(()), SandboxSettings::check)?;
+        self.egress.as_ref().map_or(Ok(()), EgressSettings::check)?;
         metadata::check(&self.metadata)
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod agent;
 pub mod budget;
+pub mod confirmation;
 pub mod credential;
+pub mod egress;
 pub mod environment;
 pub mod hosts;
 pub mod metadata;
@@ -15,3 +17,4 @@ pub mod session;
 pub mod tools;
 pub mod validation;
 pub mod vault;
+pub mod web;

@@ -9,6 +9,7 @@ use super::budget::{BudgetLimit, MonetaryAmount};
 use super::metadata::{self, EmptyValue, Metadata, MetadataPatch, MetadataPatchSchema, MetadataSchema};
 use super::patch;
 use super::tools::{Tool, ToolParams};
+use super::web::{WEB_FETCH, WEB_SEARCH};
 use crate::cost::Cost;
 use crate::error::{Refusal, check_chars, check_count};
 use crate::ids::{AgentId, EnvironmentId, SessionId, VaultId};
@@ -490,9 +491,26 @@ pub struct ServerToolUsage {
     pub web_search_requests: u64,
 }
 
+impl ServerToolUsage {
+    /// Whether there was none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// With one more call, if this tool is counted.
+    #[must_use]
+    pub fn with(self, tool: &str) -> Self {
+        match tool {
+            WEB_FETCH => Self { web_fetch_requests: self.web_fetch_requests + 1, ..self },
+            WEB_SEARCH => Self { web_search_requests: self.web_search_requests + 1, ..self },
+            _ => self,
+        }
+    }
+}
+
 impl SessionUsage {
-    /// From token counts, cost and active time.
-    pub fn new(tokens: &TokenUsage, cost: Option<Cost>, active_micros: i64) -> Self {
+    /// From token counts, calls of server tools, cost and active time.
+    pub fn new(tokens: &TokenUsage, server_tool_use: ServerToolUsage, cost: Option<Cost>, active_micros: i64) -> Self {
         Self {
             active_seconds: seconds(active_micros),
             cache_creation: CacheCreationUsage {
@@ -503,7 +521,7 @@ impl SessionUsage {
             input_tokens: tokens.input_tokens,
             output_tokens: tokens.output_tokens,
             list_cost: cost.map(MonetaryAmount::from),
-            server_tool_use: ServerToolUsage::default(),
+            server_tool_use,
         }
     }
 }

@@ -4,19 +4,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::schema;
+use super::{schema, web};
 use crate::error::{Refusal, check_chars, check_count};
 use crate::limits;
 
 /// The tools of `agent_toolset_20260401`, in the order in which they are offered.
 pub const BUILTIN_TOOLS: [&str; 8] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch", "web_search"];
 
-/// Those of them that this server can run.
-pub const AVAILABLE_TOOLS: [&str; 6] = ["bash", "read", "write", "edit", "glob", "grep"];
+/// Those of them that this server can run. `web_search` needs a search engine besides.
+pub const AVAILABLE_TOOLS: [&str; 8] = BUILTIN_TOOLS;
+
+/// Those of them for which a sandbox is started: `web_fetch` makes text of a page there.
+pub const SANDBOX_TOOLS: [&str; 7] = ["bash", "read", "write", "edit", "glob", "grep", "web_fetch"];
 
 /// Those of them that are declared read-only: they overlap, may be run again after a crash, and
-/// are what the policy `auto` allows.
-pub const READ_ONLY_TOOLS: [&str; 3] = ["read", "glob", "grep"];
+/// are, but for `web_fetch`, what the policy `auto` allows.
+pub const READ_ONLY_TOOLS: [&str; 5] = ["read", "glob", "grep", "web_fetch", "web_search"];
 
 /// Whether a call may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -165,6 +168,7 @@ pub fn resolve(params: Vec<ToolParams>, servers: &[&str]) -> Result<Vec<Tool>, R
     check_count("tools", params.len(), limits::TOOL_ENTRIES)?;
     let tools = params.into_iter().map(resolve_one).collect::<Result<Vec<_>, _>>()?;
     check_together(&tools, servers)?;
+    web::check_together(&tools)?;
     Ok(tools)
 }
 
@@ -218,7 +222,7 @@ fn resolve_config(params: ToolConfigParams, default: DefaultConfig, builtin: boo
     if builtin && !BUILTIN_TOOLS.contains(&name.as_str()) {
         return Err(Refusal::invalid(format!("tools: agent_toolset_20260401 has no tool {name:?}; it has {}", BUILTIN_TOOLS.join(", "))));
     }
-    let extra = web_settings(&name, extra, builtin)?;
+    let extra = if builtin { web::settings(&name, extra)? } else { Map::new() };
     Ok(ToolConfig {
         enabled: enabled.unwrap_or(default.enabled),
         permission_policy: permission_policy.unwrap_or(default.permission_policy),
@@ -226,50 +230,6 @@ fn resolve_config(params: ToolConfigParams, default: DefaultConfig, builtin: boo
         name,
         extra,
     })
-}
-
-/// Keeps the settings that the web tools know, checks their domain lists, drops everything else.
-fn web_settings(name: &str, extra: Map<String, Value>, builtin: bool) -> Result<Map<String, Value>, Refusal> {
-    let known: &[&str] = match name {
-        "web_fetch" if builtin => &["allowed_domains", "blocked_domains", "max_content_tokens", "url_sources"],
-        "web_search" if builtin => &["allowed_domains", "blocked_domains", "user_location"],
-        _ => &[],
-    };
-    let mut kept: Map<String, Value> = extra.into_iter().filter(|(key, value)| known.contains(&key.as_str()) && !value.is_null()).collect();
-    if kept.contains_key("allowed_domains") && kept.contains_key("blocked_domains") {
-        return Err(Refusal::invalid(format!("tools: {name}: Only one of allowed_domains or blocked_domains may be set.")));
-    }
-    for key in ["allowed_domains", "blocked_domains"] {
-        if let Some(list) = kept.get(key) {
-            check_domains(name, key, list)?;
-        }
-    }
-    if name == "web_fetch" && builtin && !kept.contains_key("url_sources") {
-        kept.insert("url_sources".into(), Value::Null);
-    }
-    Ok(kept)
-}
-
-fn check_domains(tool: &str, key: &str, list: &Value) -> Result<(), Refusal> {
-    let refuse = |why: String| Refusal::invalid(format!("tools: {tool}.{key}: {why}"));
-    let entries = list.as_array().ok_or_else(|| refuse("must be a list".into()))?;
-    if entries.is_empty() || entries.len() > limits::DOMAIN_LIST_ENTRIES {
-        return Err(refuse(format!("must have 1 to {} entries", limits::DOMAIN_LIST_ENTRIES)));
-    }
-    let mut seen: Vec<String> = Vec::new();
-    for entry in entries {
-        let text = entry.as_str().ok_or_else(|| refuse("entries must be strings".into()))?;
-        let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
-        if !is_public_hostname(host) || (path.is_some() && tool != "web_search") {
-            return Err(refuse(format!("{text:?} is not a plain public host name")));
-        }
-        let lower = text.to_ascii_lowercase();
-        if seen.contains(&lower) {
-            return Err(refuse(format!("{text:?} stands there twice")));
-        }
-        seen.push(lower);
-    }
-    Ok(())
 }
 
 /// Whether this is a plain ASCII host name of at least two labels that may be public.
@@ -342,6 +302,19 @@ fn check_together(tools: &[Tool], servers: &[&str]) -> Result<(), Refusal> {
 pub fn builtin_policy(tools: &[Tool], name: &str) -> Option<PermissionPolicy> {
     tools.iter().find_map(|tool| match tool {
         Tool::AgentToolset { configs, default_config } if BUILTIN_TOOLS.contains(&name) => {
+            let config = configs.iter().find(|config| config.name == name);
+            let (enabled, policy) =
+                config.map_or((default_config.enabled, default_config.permission_policy), |c| (c.enabled, c.permission_policy));
+            enabled.then_some(policy)
+        }
+        _ => None,
+    })
+}
+
+/// The policy of a tool of an MCP server, or `None` when the agent does not have it.
+pub fn mcp_policy(tools: &[Tool], server: &str, name: &str) -> Option<PermissionPolicy> {
+    tools.iter().find_map(|tool| match tool {
+        Tool::McpToolset { configs, default_config, mcp_server_name } if mcp_server_name == server => {
             let config = configs.iter().find(|config| config.name == name);
             let (enabled, policy) =
                 config.map_or((default_config.enabled, default_config.permission_policy), |c| (c.enabled, c.permission_policy));

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::record::{CallTarget, NewCall};
 use crate::events::wire::EvaluatedPermission;
 use crate::ids::{EventId, IncarnationId};
+use crate::resources::web::WEB_SEARCH;
 
 /// A call of the last answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Call {
     pub custom: bool,
     /// Whether the tool only reads; such calls overlap and may be run again.
     pub read_only: bool,
+    /// Who runs it, unless the client does.
+    #[serde(default, skip_serializing_if = "Place::is_sandbox")]
+    pub place: Place,
     /// Where it is.
     pub state: CallState,
     /// The sandbox's life that it was given to.
@@ -28,6 +32,35 @@ pub struct Call {
     /// How often it was given to another sandbox, because the last one ended.
     #[serde(default)]
     pub retries: u32,
+}
+
+/// Who runs a call of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Place {
+    /// The sandbox.
+    #[default]
+    Sandbox,
+    /// An MCP server, which the server asks.
+    Mcp {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The tool, as the server calls it.
+        tool: String,
+    },
+    /// The server itself, which asks the web.
+    Web,
+}
+
+impl Place {
+    /// Where a built-in tool runs.
+    fn of_builtin(name: &str) -> Self {
+        if name == WEB_SEARCH { Self::Web } else { Self::Sandbox }
+    }
+
+    fn is_sandbox(&self) -> bool {
+        *self == Self::Sandbox
+    }
 }
 
 /// Where a call is.
@@ -58,17 +91,17 @@ impl CallState {
 impl Call {
     /// A call as it begins.
     pub fn new(call: &NewCall) -> Self {
-        let (custom, read_only, state) = match &call.target {
-            CallTarget::Custom => (true, false, CallState::AwaitingResult),
-            CallTarget::Builtin { read_only, permission, .. } => (
-                false,
-                *read_only,
-                match permission {
-                    EvaluatedPermission::Allow => CallState::Ready,
-                    EvaluatedPermission::Ask => CallState::AwaitingConfirmation,
-                    EvaluatedPermission::Deny => CallState::Denied,
-                },
-            ),
+        let judged = |permission: &EvaluatedPermission| match permission {
+            EvaluatedPermission::Allow => CallState::Ready,
+            EvaluatedPermission::Ask => CallState::AwaitingConfirmation,
+            EvaluatedPermission::Deny => CallState::Denied,
+        };
+        let (custom, read_only, place, state) = match &call.target {
+            CallTarget::Custom => (true, false, Place::Sandbox, CallState::AwaitingResult),
+            CallTarget::Builtin { read_only, permission, .. } => (false, *read_only, Place::of_builtin(&call.name), judged(permission)),
+            CallTarget::Mcp { server, tool, permission, .. } => {
+                (false, false, Place::Mcp { server: server.clone(), tool: tool.clone() }, judged(permission))
+            }
         };
         Self {
             id: call.event.clone(),
@@ -76,10 +109,26 @@ impl Call {
             input: call.input.clone(),
             custom,
             read_only,
+            place,
             state,
             incarnation: None,
             retries: 0,
         }
+    }
+
+    /// Whether a sandbox runs it.
+    pub fn is_of_sandbox(&self) -> bool {
+        !self.custom && self.place.is_sandbox()
+    }
+
+    /// Whether it runs, or is about to, and no sandbox was given it yet.
+    pub fn waits_for_sandbox(&self) -> bool {
+        self.state == CallState::Running && self.is_of_sandbox() && self.incarnation.is_none()
+    }
+
+    /// Whether it runs, or may: somebody was given it.
+    pub fn is_under_way(&self) -> bool {
+        self.state == CallState::Running && !self.waits_for_sandbox()
     }
 
     /// SHA-256 in hex of the call's canonical form: tool and arguments, keys sorted, no blanks.
@@ -134,7 +183,7 @@ pub fn promote(calls: &mut [Call], sandbox: Option<&IncarnationId>) {
                 call.state = CallState::Running;
             }
         }
-        if call.state == CallState::Running && call.incarnation.is_none() {
+        if call.waits_for_sandbox() {
             call.incarnation = sandbox.cloned();
         }
         if !matches!(call.state, CallState::Settled | CallState::Denied) {
@@ -159,6 +208,7 @@ mod tests {
                 input: Map::new(),
                 custom: kind == 'c',
                 read_only: kind == 'r' || kind == 'q',
+                place: Place::Sandbox,
                 state: match kind {
                     'c' => CallState::AwaitingResult,
                     'a' | 'q' => CallState::AwaitingConfirmation,

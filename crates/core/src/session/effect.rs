@@ -37,6 +37,18 @@ pub enum Effect {
         /// The life of the sandbox it runs in.
         incarnation: IncarnationId,
     },
+    /// Have an MCP server run a call, or ask the web; comes back as `CallFinished`.
+    RunRemote {
+        /// The call.
+        call: EventId,
+    },
+    /// Ask an MCP server for its tools; comes back as `McpListed` or `McpFailed`.
+    ListMcpTools {
+        /// The server, as the agent calls it.
+        server: String,
+        /// Its address.
+        url: String,
+    },
     /// End a call; it comes back as `CallFinished` when its processes are really gone.
     CancelCall {
         /// The call.
@@ -66,14 +78,23 @@ pub fn outstanding(state: &State) -> Vec<Effect> {
 
 fn call_effects(state: &State, interrupted: bool) -> Vec<Effect> {
     let mut effects = Vec::new();
+    // Only between the start of a turn and its first request is there something to ask for.
+    if state.steps == 0 && state.calls.is_empty() {
+        effects.extend(state.mcp_due().map(|server| Effect::ListMcpTools { server: server.name.clone(), url: server.url.clone() }));
+    }
     for call in state.calls.iter().filter(|call| call.state == CallState::Running) {
-        let Some(incarnation) = &call.incarnation else {
-            if state.sandbox.is_none() && !effects.contains(&Effect::StartSandbox) {
-                effects.push(Effect::StartSandbox);
+        match (&call.incarnation, call.is_of_sandbox()) {
+            (None, true) => {
+                if state.sandbox.is_none() && !effects.contains(&Effect::StartSandbox) {
+                    effects.push(Effect::StartSandbox);
+                }
+                continue;
             }
-            continue;
-        };
-        effects.push(Effect::RunCall { call: call.id.clone(), incarnation: incarnation.clone() });
+            (Some(incarnation), true) => {
+                effects.push(Effect::RunCall { call: call.id.clone(), incarnation: incarnation.clone() });
+            }
+            (_, false) => effects.push(Effect::RunRemote { call: call.id.clone() }),
+        }
         if interrupted {
             effects.push(Effect::CancelCall { call: call.id.clone() });
         }

@@ -14,6 +14,7 @@ pub mod context;
 pub mod effect;
 mod estimate;
 pub mod fault;
+pub mod mcp;
 pub mod plan;
 pub mod project;
 pub mod record;

@@ -29,7 +29,7 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         RecordBody::InputsFlushed { inputs } => out.inputs(inputs),
         RecordBody::Instructed { event, content } => out.push(event, EventBody::SystemMessage { content: content.clone() }),
         RecordBody::Resumed { running } | RecordBody::Retried { running, .. } => out.running(running),
-        RecordBody::Faulted { event, error } => out.error(event, error),
+        RecordBody::Faulted { event, error } | RecordBody::McpUnavailable { event, error, .. } => out.error(event, error),
         RecordBody::CredentialFaulted { event, fault } => out.error(event, &fault.error()),
         RecordBody::SetAside { event, error, events, usage, budget } => {
             out.error(event, error);
@@ -42,10 +42,15 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         }
         RecordBody::RequestFailed { span, span_end, error, .. } => out.span_end(span_end, span, true, &error.usage),
         RecordBody::RetryScheduled { rescheduled: Some(events), .. } => out.rescheduled(events),
-        RecordBody::CallSettled { call, event: Some(event), outcome } => {
+        RecordBody::CallSettled { call, event: Some(event), outcome, mcp } => {
+            let (call, content, is_error) = (call.clone(), outcome.content.clone(), outcome.is_error);
             out.push(
                 event,
-                EventBody::AgentToolResult { tool_use_id: call.clone(), content: outcome.content.clone(), is_error: outcome.is_error },
+                if *mcp {
+                    EventBody::AgentMcpToolResult { mcp_tool_use_id: call, content, is_error }
+                } else {
+                    EventBody::AgentToolResult { tool_use_id: call, content, is_error }
+                },
             );
         }
         RecordBody::CustomResult { event, call, content, is_error, .. } => {
@@ -92,7 +97,11 @@ pub fn project(record: &Record, shared: &Shared) -> Vec<Event> {
         | RecordBody::SandboxLost { .. }
         | RecordBody::CallRetried { .. }
         | RecordBody::CallSettled { event: None, .. }
+        | RecordBody::NetworkAsked { .. }
+        | RecordBody::NetworkAnswered { .. }
+        | RecordBody::NetworkUsed { .. }
         | RecordBody::InterruptRequested { .. }
+        | RecordBody::McpListed { .. }
         | RecordBody::Unknown => {}
     }
     out.events
@@ -194,6 +203,13 @@ impl Projection<'_> {
 fn call_event(call: &NewCall) -> EventBody {
     match &call.target {
         CallTarget::Custom => EventBody::AgentCustomToolUse { input: call.input.clone(), name: call.name.clone() },
+        CallTarget::Mcp { server, tool, permission, evaluation } => EventBody::AgentMcpToolUse {
+            input: call.input.clone(),
+            mcp_server_name: server.clone(),
+            name: tool.clone(),
+            evaluated_permission: *permission,
+            evaluation: *evaluation,
+        },
         CallTarget::Builtin { permission, evaluation, .. } => EventBody::AgentToolUse {
             input: call.input.clone(),
             name: call.name.clone(),

@@ -8,16 +8,19 @@ use serde_json::{Map, Value};
 
 use crate::call::CallOutcome;
 use crate::cost::Cost;
+use crate::egress::Question;
 use crate::events::client::Confirmation;
 use crate::events::content::ContentBlock;
 use crate::events::wire::{EvaluatedPermission, Evaluation, RefusalDetails, SessionError, StopReason};
-use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
+use crate::ids::{ConfirmationId, EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::{ModelError, ModelStop, ResponseBlock, TokenUsage};
 use crate::resources::budget::BudgetLimit;
+use crate::resources::confirmation::Remember;
 use crate::resources::metadata::Metadata;
 use crate::resources::session::{SessionAgent, SessionChange, SessionUsage};
 use crate::scope::Principal;
 use crate::session::fault::CredentialFault;
+use crate::session::mcp::McpTool;
 use crate::session::plan::TargetName;
 use crate::time::Timestamp;
 
@@ -185,6 +188,9 @@ pub enum RecordBody {
         call: EventId,
         /// The event; none for tools of the client.
         event: Option<EventId>,
+        /// Whether an MCP server ran it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mcp: bool,
         /// The result.
         outcome: CallOutcome,
     },
@@ -215,6 +221,29 @@ pub enum RecordBody {
         deny_message: Option<String>,
         /// Who said so.
         principal: Principal,
+    },
+    /// The sandbox sent a request about which a person is asked.
+    NetworkAsked {
+        /// The question's id.
+        confirmation: ConfirmationId,
+        /// The question.
+        question: Question,
+    },
+    /// A person answered it.
+    NetworkAnswered {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The answer.
+        result: Confirmation,
+        /// For how long it counts.
+        remember: Remember,
+        /// Who said so.
+        principal: Principal,
+    },
+    /// An answer that counts once is given to a request.
+    NetworkUsed {
+        /// The question.
+        confirmation: ConfirmationId,
     },
     /// Somebody wants the turn to end.
     InterruptRequested {
@@ -278,6 +307,23 @@ pub enum RecordBody {
         principal: Principal,
         /// Ids of the events of the session's and the thread's status.
         running: RunningEvents,
+    },
+    /// An MCP server listed its tools.
+    McpListed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// Its tools; none when they are as they were.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<Arc<Vec<McpTool>>>,
+    },
+    /// An MCP server cannot be used in this turn.
+    McpUnavailable {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The event.
+        event: EventId,
+        /// Why.
+        error: SessionError,
     },
     /// A kind that this version does not know; it changes nothing.
     #[serde(other)]
@@ -406,6 +452,17 @@ pub enum CallTarget {
         /// Why; absent for tools that the agent does not have.
         evaluation: Option<Evaluation>,
     },
+    /// An MCP server.
+    Mcp {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The tool, as the server calls it.
+        tool: String,
+        /// Whether it may run.
+        permission: EvaluatedPermission,
+        /// Why.
+        evaluation: Evaluation,
+    },
     /// The client.
     Custom,
 }
@@ -432,6 +489,9 @@ impl RecordBody {
             Self::CallSettled { .. } => "call_settled",
             Self::CustomResult { .. } => "custom_result",
             Self::Confirmed { .. } => "confirmed",
+            Self::NetworkAsked { .. } => "network_asked",
+            Self::NetworkAnswered { .. } => "network_answered",
+            Self::NetworkUsed { .. } => "network_used",
             Self::InterruptRequested { .. } => "interrupt_requested",
             Self::Interrupted { .. } => "interrupted",
             Self::Idled { .. } => "idled",
@@ -439,6 +499,8 @@ impl RecordBody {
             Self::Archived { .. } => "archived",
             Self::SetAside { .. } => "set_aside",
             Self::Retried { .. } => "retried",
+            Self::McpListed { .. } => "mcp_listed",
+            Self::McpUnavailable { .. } => "mcp_unavailable",
             Self::Unknown => "unknown",
         }
     }

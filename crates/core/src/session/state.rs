@@ -1,23 +1,26 @@
 //! What a session's journal folds to. Small: the conversation itself is kept by
 //! [`super::context::Context`], so that the state does not grow with the history.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Call, CallState, promote};
+use super::calls::{Call, CallState, Place, promote};
 use super::estimate;
 use super::fault::CredentialFault;
+use super::mcp::{Look, McpServerState};
 use super::plan::TargetName;
 use super::record::{Ask, QueuedInput, Record, RecordBody, Try};
 use crate::cost::Cost;
 use crate::events::wire::StopReason;
 use crate::ids::{EffectId, EventId, IncarnationId, ThreadId, VaultId};
 use crate::model::TokenUsage;
+use crate::resources::agent::McpServer;
 use crate::resources::budget::BudgetLimit;
+use crate::resources::confirmation::{Asked, ConfirmationAnswer};
 use crate::resources::metadata::Metadata;
-use crate::resources::session::{SessionAgent, SessionStatus};
+use crate::resources::session::{ServerToolUsage, SessionAgent, SessionStatus};
 use crate::time::Timestamp;
 
 /// The version of serialised states; another one is ignored and folded anew.
@@ -49,10 +52,16 @@ pub struct State {
     pub calls: Vec<Call>,
     /// The life of its sandbox, if it has one.
     pub sandbox: Option<IncarnationId>,
+    /// What is known of its MCP servers, by the agent's names for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mcp: BTreeMap<String, McpServerState>,
     /// Model requests answered in this turn.
     pub steps: u32,
     /// Tokens used so far.
     pub usage: TokenUsage,
+    /// Calls of the web tools so far that had a result.
+    #[serde(default, skip_serializing_if = "ServerToolUsage::is_none")]
+    pub web: ServerToolUsage,
     /// What was charged so far; none until a model with a price was asked.
     pub cost: Option<Cost>,
     /// The most that it may cost.
@@ -70,6 +79,9 @@ pub struct State {
     /// The credentials that clients were told of because they cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credential_faults: Vec<CredentialFault>,
+    /// Questions about requests of its sandbox that wait, or whose answers still count, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmations: Vec<Asked>,
 }
 
 /// The size of the conversation as one model counts it. Another one may count otherwise, or be sent
@@ -142,8 +154,10 @@ impl State {
             interrupts: Vec::new(),
             calls: Vec::new(),
             sandbox: None,
+            mcp: BTreeMap::new(),
             steps: 0,
             usage: TokenUsage::default(),
+            web: ServerToolUsage::default(),
             cost: None,
             budget: budget.clone(),
             context_tokens: 0,
@@ -152,6 +166,7 @@ impl State {
             running_since: None,
             set_aside: false,
             credential_faults: Vec::new(),
+            confirmations: Vec::new(),
         })
     }
 
@@ -225,6 +240,12 @@ impl State {
         self.calls.iter().filter(|call| call.state.waits()).map(|call| call.id.clone()).collect()
     }
 
+    /// The MCP servers whose tools are still to be asked for, in the agent's order.
+    pub fn mcp_due(&self) -> impl Iterator<Item = &McpServer> {
+        let is_due = |server: &&McpServer| self.mcp.get(&server.name).is_none_or(|known| known.look == Look::Due);
+        self.agent.mcp_servers.iter().filter(is_due)
+    }
+
     /// Takes in what happened. Total: a record that does not fit changes as much as still makes sense.
     pub fn apply(&mut self, record: &Record) {
         match &record.body {
@@ -236,6 +257,9 @@ impl State {
                 self.dequeue(inputs);
                 self.grow(estimate::inputs(inputs));
                 self.steps = 0;
+                for server in &self.agent.mcp_servers {
+                    self.mcp.entry(server.name.clone()).or_default().turn(record.at);
+                }
                 self.phase = Phase::Acting { paused: false };
                 self.run_since(record.at);
             }
@@ -299,6 +323,11 @@ impl State {
                 self.promote();
             }
             RecordBody::CallSettled { call, outcome, .. } => {
+                if !outcome.is_error
+                    && let Some(call) = self.call(call)
+                {
+                    self.web = self.web.with(&call.name);
+                }
                 self.grow(estimate::values(&outcome.content));
                 self.settle(call);
             }
@@ -307,6 +336,16 @@ impl State {
                 self.settle(call);
             }
             RecordBody::Confirmed { call, result, .. } => self.confirm(call, *result),
+            RecordBody::NetworkAsked { confirmation, question } => {
+                let asked = Asked { id: confirmation.clone(), question: question.clone(), at: record.at, answer: None };
+                self.confirmations.push(asked);
+            }
+            RecordBody::NetworkAnswered { confirmation, result, remember, .. } => {
+                if let Some(asked) = self.confirmations.iter_mut().find(|asked| asked.id == *confirmation) {
+                    asked.answer = Some(ConfirmationAnswer { result: *result, remember: *remember, at: record.at });
+                }
+            }
+            RecordBody::NetworkUsed { confirmation } => self.confirmations.retain(|asked| asked.id != *confirmation),
             RecordBody::InterruptRequested { event, .. } => self.interrupts.push(event.clone()),
             RecordBody::Interrupted { event } => self.interrupts.retain(|waiting| waiting != event),
             RecordBody::Idled { stop, .. } => {
@@ -320,6 +359,12 @@ impl State {
             }
             RecordBody::Updated { change, .. } => {
                 if let Some(agent) = &change.agent {
+                    // Another address is another server, whatever it is called.
+                    let stays = |name: &String| {
+                        let at = |agent: &SessionAgent| agent.mcp_servers.iter().find(|server| server.name == *name).cloned();
+                        at(agent).is_some() && at(agent) == at(&self.agent)
+                    };
+                    self.mcp.retain(|name, _| stays(name));
                     self.agent = Arc::new(agent.as_ref().clone());
                 }
                 if let Some(metadata) = &change.metadata {
@@ -332,11 +377,16 @@ impl State {
                     self.budget.clone_from(budget);
                 }
             }
+            RecordBody::McpListed { server, tools } => {
+                self.mcp.entry(server.clone()).or_default().listed(tools.as_ref(), record.at);
+            }
+            RecordBody::McpUnavailable { server, .. } => self.mcp.entry(server.clone()).or_default().look = Look::Failed,
             RecordBody::Archived { .. } => {
                 self.phase = Phase::Archived { at: record.at };
                 self.queue.clear();
                 self.interrupts.clear();
                 self.calls.clear();
+                self.confirmations.clear();
                 self.sandbox = None;
                 self.set_aside = false;
             }
@@ -389,6 +439,11 @@ impl State {
 
     fn confirm(&mut self, id: &EventId, result: crate::events::client::Confirmation) {
         if let Some(call) = self.calls.iter_mut().find(|call| &call.id == id) {
+            if let (Place::Mcp { server, tool }, crate::events::client::Confirmation::Allow) = (&call.place, result)
+                && let Some(server) = self.mcp.get_mut(server)
+            {
+                server.accept(tool);
+            }
             call.state = match result {
                 crate::events::client::Confirmation::Allow => CallState::Ready,
                 crate::events::client::Confirmation::Deny => CallState::Denied,

@@ -39,6 +39,18 @@ super::one_of_each!(
             content: vec![json!({"type": "text", "text": "out"})],
             is_error: true
         },
+        AgentMcpToolUse: EventBody::AgentMcpToolUse {
+            input: input(),
+            mcp_server_name: "far".into(),
+            name: "touch".into(),
+            evaluated_permission: EvaluatedPermission::Allow,
+            evaluation: Evaluation::AlwaysAllow {},
+        },
+        AgentMcpToolResult: EventBody::AgentMcpToolResult {
+            mcp_tool_use_id: event(1),
+            content: vec![json!({"type": "text", "text": "out"})],
+            is_error: false
+        },
         AgentCustomToolUse: EventBody::AgentCustomToolUse { input: input(), name: "lookup".into() },
         SessionStatusRunning: EventBody::SessionStatusRunning {},
         SessionStatusIdle: EventBody::SessionStatusIdle {

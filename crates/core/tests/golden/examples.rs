@@ -61,7 +61,12 @@ pub(crate) fn tokens() -> TokenUsage {
 }
 
 pub(crate) fn usage() -> SessionUsage {
-    SessionUsage::new(&tokens(), Some(ostler_core::cost::Cost::from_cents(12)), 1_500_000)
+    SessionUsage::new(
+        &tokens(),
+        ostler_core::resources::session::ServerToolUsage::default(),
+        Some(ostler_core::cost::Cost::from_cents(12)),
+        1_500_000,
+    )
 }
 
 pub(crate) fn idle_events() -> IdleEvents {

@@ -2,14 +2,18 @@
 
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::cost::Cost;
+use ostler_core::egress::Question;
 use ostler_core::events::client::Confirmation;
 use ostler_core::events::wire::{
     EvaluatedPermission, Evaluation, RefusalDetails, RefusalDetailsKind, RetryStatus, SessionError, StopReason,
 };
+use ostler_core::ids::ConfirmationId;
 use ostler_core::model::{BlockKind, ModelError, ModelErrorKind, ModelStop, ResponseBlock};
 use ostler_core::resources::budget::BudgetLimit;
+use ostler_core::resources::confirmation::Remember;
 use ostler_core::resources::session::SessionChange;
 use ostler_core::session::fault::{CredentialFault, FaultKind};
+use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::TargetName;
 use ostler_core::session::record::{Ask, CallTarget, InputRole, NewCall, QueuedInput, RecordBody, RescheduledEvents, RunningEvents, Try};
 use serde_json::{Value, json};
@@ -19,6 +23,10 @@ use super::examples::{agent, content, effect, event, idle_events, incarnation, i
 fn inputs() -> Vec<QueuedInput> {
     let of = |n, role| QueuedInput { event: event(n), role, content: content(), principal: principal() };
     vec![of(1, InputRole::User), of(2, InputRole::System)]
+}
+
+fn confirmation() -> ConfirmationId {
+    "conf_01".parse().unwrap()
 }
 
 fn running() -> RunningEvents {
@@ -143,7 +151,8 @@ super::one_of_each!(
         CallSettled: RecordBody::CallSettled {
             call: event(13),
             event: Some(event(17)),
-            outcome: CallOutcome::text("out", true, CallEnd::OutcomeUnknown)
+            outcome: CallOutcome::text("out", true, CallEnd::OutcomeUnknown),
+            mcp: true,
         },
         CustomResult: RecordBody::CustomResult {
             event: event(18),
@@ -179,7 +188,33 @@ super::one_of_each!(
             usage: usage(),
             budget: Some(BudgetLimit::of_cents(250))
         },
+        McpListed: RecordBody::McpListed {
+            server: "far".into(),
+            tools: Some(std::sync::Arc::new(vec![McpTool {
+                name: "touch".into(),
+                description: "touches".into(),
+                input_schema: json!({"type": "object"})
+            }]))
+        },
+        McpUnavailable: RecordBody::McpUnavailable { server: "far".into(), event: event(26), error: failed() },
         Retried: RecordBody::Retried { principal: principal(), running: running() },
+        NetworkAsked: RecordBody::NetworkAsked {
+            confirmation: confirmation(),
+            question: Question {
+                host: "api.example.com".into(),
+                port: 443,
+                method: "POST".into(),
+                path: Some("/v1/things".into()),
+                rule: "ask POST api.example.com".into()
+            }
+        },
+        NetworkAnswered: RecordBody::NetworkAnswered {
+            confirmation: confirmation(),
+            result: Confirmation::Allow,
+            remember: Remember::Session,
+            principal: principal()
+        },
+        NetworkUsed: RecordBody::NetworkUsed { confirmation: confirmation() },
         Archived: RecordBody::Archived { thread: event(24), session: event(25) },
         Unknown: RecordBody::Unknown,
     }

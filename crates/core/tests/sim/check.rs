@@ -201,6 +201,7 @@ impl Checker {
                     let (custom, read_only, permission) = match &call.target {
                         CallTarget::Custom => (true, false, EvaluatedPermission::Ask),
                         CallTarget::Builtin { read_only, permission, .. } => (false, *read_only, *permission),
+                        CallTarget::Mcp { permission, .. } => (false, false, *permission),
                     };
                     let forbidden = cut || incomplete(&call.event) || NEVER_RUN.contains(&call.name.as_str());
                     let facts = Facts {
@@ -216,7 +217,7 @@ impl Checker {
                     rule!(self.calls.insert(call.event.clone(), facts).is_none(), "a call's id is there twice");
                 }
             }
-            RecordBody::CallSettled { call, event, outcome } => {
+            RecordBody::CallSettled { call, event, outcome, .. } => {
                 let facts = self.calls.get_mut(call).ok_or("a result of no call")?;
                 rule!(!facts.is_closed(), "the call {call} gets two results");
                 rule!(event.is_none() == facts.custom, "only results of built-in tools have events");

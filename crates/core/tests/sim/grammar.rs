@@ -71,10 +71,13 @@ impl Grammar {
             EventBody::AgentMessage { .. }
             | EventBody::AgentThinking {}
             | EventBody::AgentToolUse { .. }
+            | EventBody::AgentMcpToolUse { .. }
             | EventBody::AgentCustomToolUse { .. } => {
                 rule!(self.span.is_some(), "{kind} outside of a request");
             }
-            EventBody::AgentToolResult { .. } => rule!(self.span.is_none(), "a result within a request"),
+            EventBody::AgentToolResult { .. } | EventBody::AgentMcpToolResult { .. } => {
+                rule!(self.span.is_none(), "a result within a request")
+            }
             _ => {}
         }
         Ok(())

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ostler_core::call::CallEnd;
 use ostler_core::events::wire::StopReason;
 use ostler_core::scope::Principal;
 use ostler_core::session::record::{Record, RecordBody};
@@ -37,7 +38,10 @@ const ACTIONS_TO_REST: usize = 2_000;
 type Seen = BTreeSet<String>;
 
 /// What must have happened in some history of a whole run, or the run shows too little.
-const MUST_BE_SEEN: [&str; 38] = [
+const MUST_BE_SEEN: [&str; 41] = [
+    "mcp_listed",
+    "mcp_unavailable",
+    "remote",
     "inputs_queued",
     "turn_started",
     "inputs_flushed",
@@ -80,6 +84,7 @@ const MUST_BE_SEEN: [&str; 38] = [
 
 fn seen(records: &[Record]) -> Seen {
     let detail = |record: &Record| match &record.body {
+        RecordBody::CallSettled { outcome, mcp: true, .. } if outcome.end == CallEnd::Finished => Some("remote".to_owned()),
         RecordBody::CallSettled { outcome, .. } => Some(format!("end {:?}", outcome.end)),
         RecordBody::Idled { stop: StopReason::EndTurn {}, .. } => Some("stop EndTurn".to_owned()),
         RecordBody::Idled { stop: StopReason::RequiresAction { .. }, .. } => Some("stop RequiresAction".to_owned()),

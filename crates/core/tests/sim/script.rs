@@ -13,6 +13,7 @@ use ostler_core::resources::metadata::Metadata;
 use ostler_core::resources::session::{SessionAgent, SessionUpdateParams};
 use ostler_core::session::calls::CallState;
 use ostler_core::session::fault::{CredentialFault, FaultKind};
+use ostler_core::session::mcp::McpTool;
 use ostler_core::session::plan::{ModelPlan, ModelTarget, TargetName};
 use ostler_core::session::record::RecordBody;
 use ostler_core::session::state::State;
@@ -21,8 +22,9 @@ use serde_json::{Value, json};
 use super::chance::Chance;
 
 /// Tools that no call of a history may ever run, whatever the session is told.
-pub(crate) const NEVER_RUN: [&str; 3] = ["glob", "web_fetch", "nonesuch"];
-const NAMES: [&str; 9] = ["bash", "write", "read", "grep", "edit", "lookup", "glob", "web_fetch", "nonesuch"];
+pub(crate) const NEVER_RUN: [&str; 2] = ["glob", "nonesuch"];
+const NAMES: [&str; 11] =
+    ["mcp__far__touch", "bash", "write", "read", "grep", "edit", "lookup", "glob", "web_fetch", "web_search", "nonesuch"];
 
 /// One model, or several that stand in for each other; a cent is a few answers.
 pub(crate) static PLANS: LazyLock<[ModelPlan; 3]> = LazyLock::new(|| [1, 2, 3].map(plan));
@@ -44,10 +46,11 @@ fn tools(chance: &mut Chance) -> Value {
             {"name": "read", "permission_policy": policy(chance)},
             {"name": "grep", "permission_policy": {"type": "auto"}},
             {"name": "edit", "permission_policy": {"type": "always_ask"}},
+            {"name": "web_search", "permission_policy": policy(chance)},
             {"name": "glob", "enabled": false}
         ]},
         {"type": "custom", "name": "lookup", "description": "d", "input_schema": {"type": "object"}},
-        {"type": "mcp_toolset", "mcp_server_name": "far"}
+        {"type": "mcp_toolset", "mcp_server_name": "far", "default_config": {"permission_policy": policy(chance)}}
     ])
 }
 
@@ -156,6 +159,12 @@ pub(crate) fn error(kind: ModelErrorKind) -> ModelError {
         usage: TokenUsage::default(),
         billed: kind == ModelErrorKind::Unavailable,
     }
+}
+
+/// What the MCP server lists: now and then in other words.
+pub(crate) fn listed(chance: &mut Chance) -> Vec<McpTool> {
+    let description = (*chance.pick(&["touches", "touches", "touches it"])).to_owned();
+    vec![McpTool { name: "touch".into(), description, input_schema: json!({"type": "object"}) }]
 }
 
 fn message() -> ClientEvent {

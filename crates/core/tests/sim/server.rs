@@ -4,7 +4,7 @@
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::error::Refusal;
 use ostler_core::events::wire::{Event, EventBody};
-use ostler_core::ids::{EffectId, IncarnationId};
+use ostler_core::ids::{EffectId, EventId, IncarnationId};
 use ostler_core::model::ModelErrorKind;
 use ostler_core::scope::Principal;
 use ostler_core::session::calls::{Call, CallState};
@@ -71,6 +71,8 @@ pub(crate) enum Task {
     Model { effect: EffectId, attempt: u32, cancelled: bool },
     Timer { timer: EffectId, until: Timestamp },
     Start,
+    List { server: String, url: String },
+    Remote { call: EventId, cancelled: bool, given: bool },
     Call { call: Box<Call>, incarnation: IncarnationId, fresh: bool, cancelled: bool, sent: bool },
 }
 
@@ -312,7 +314,7 @@ impl World {
         let server = self.server()?;
         // A sandbox may be asked for while an earlier, abandoned wish is under way, and a call may be
         // given to the same life again after a repeated word of its start: it takes each id once.
-        let repeatable = matches!(effect, Effect::StartSandbox | Effect::RunCall { .. });
+        let repeatable = matches!(effect, Effect::StartSandbox | Effect::RunCall { .. } | Effect::ListMcpTools { .. });
         check::rule!(repeatable || !server.tasks.iter().any(|task| task.performs(&effect)), "{effect:?} is asked for twice");
         match effect {
             Effect::CallModel { effect, attempt } => {
@@ -330,10 +332,12 @@ impl World {
                 let call = server.state.call(&call).cloned().ok_or_else(|| Stop::Broken("an effect of no call".into()))?;
                 server.tasks.push(Task::Call { call: Box::new(call), incarnation, fresh, cancelled: false, sent: false });
             }
-            Effect::CancelCall { call: id } => server.tasks.iter_mut().for_each(|task| {
-                if let Task::Call { call, cancelled, .. } = task {
-                    *cancelled |= call.id == id;
-                }
+            Effect::RunRemote { call } => server.tasks.push(Task::Remote { call, cancelled: false, given: false }),
+            Effect::ListMcpTools { server: name, url } => server.tasks.push(Task::List { server: name, url }),
+            Effect::CancelCall { call: id } => server.tasks.iter_mut().for_each(|task| match task {
+                Task::Call { call, cancelled, .. } => *cancelled |= call.id == id,
+                Task::Remote { call, cancelled, .. } => *cancelled |= *call == id,
+                _ => {}
             }),
         }
         Ok(())
@@ -378,6 +382,24 @@ impl World {
                 self.sandbox.create(incarnation.clone());
                 self.server()?.link = Some(incarnation.clone());
                 Input::SandboxStarted { incarnation }
+            }
+            Task::List { server, url } if self.faults && self.chance.one_in(4) => {
+                Input::McpFailed { server, url, message: "refused".into(), is_authentication: self.chance.one_in(2) }
+            }
+            Task::List { server, url } => Input::McpListed { server, url, tools: script::listed(&mut self.chance) },
+            Task::Remote { call, cancelled: true, given: false } => {
+                Input::CallFinished { call, outcome: CallOutcome::text("interrupted", true, CallEnd::NotRun) }
+            }
+            Task::Remote { call, cancelled, given: false } => {
+                // Nobody outside knows of lives; each time it is given counts.
+                let life = self.chance.incarnation();
+                self.checker.executed(&call, &life)?;
+                self.server()?.tasks.push(Task::Remote { call, cancelled, given: true });
+                return Ok(());
+            }
+            Task::Remote { call, cancelled, given: true } => {
+                let end = if cancelled { CallEnd::OutcomeUnknown } else { CallEnd::Finished };
+                Input::CallFinished { call, outcome: CallOutcome::text("done", false, end) }
             }
             Task::Call { call, incarnation, fresh, cancelled, sent } => match self.perform(&call, &incarnation, fresh, cancelled, sent)? {
                 Performed::Ended(input) => input,
@@ -476,6 +498,9 @@ impl Task {
             (Self::Model { effect: id, cancelled, .. }, Effect::CancelModel { effect }) => id == effect && *cancelled,
             (Self::Timer { timer: id, .. }, Effect::SetTimer { timer, .. }) => id == timer,
             (Self::Start, Effect::StartSandbox) => true,
+            (Self::List { server: name, .. }, Effect::ListMcpTools { server, .. }) => name == server,
+            (Self::Remote { call: id, .. }, Effect::RunRemote { call }) => id == call,
+            (Self::Remote { call: id, cancelled, .. }, Effect::CancelCall { call }) => id == call && *cancelled,
             (Self::Call { call: id, incarnation: life, .. }, Effect::RunCall { call, incarnation }) => {
                 &id.id == call && life == incarnation
             }
@@ -496,8 +521,11 @@ fn answers(input: &Input, effect: &Effect) -> bool {
         (Input::SandboxStarted { .. } | Input::SandboxFailed { .. }, Effect::StartSandbox) => true,
         (
             Input::CallFinished { call: id, .. } | Input::CallNeverReceived { call: id, .. } | Input::CallLost { call: id, .. },
-            Effect::RunCall { call, .. } | Effect::CancelCall { call },
+            Effect::RunCall { call, .. } | Effect::RunRemote { call } | Effect::CancelCall { call },
         ) => id == call,
+        (Input::McpListed { server: name, .. } | Input::McpFailed { server: name, .. }, Effect::ListMcpTools { server, .. }) => {
+            name == server
+        }
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::channel;
 use super::protocol::{Ask, Told};
@@ -28,28 +28,17 @@ impl Client {
         Self { socket }
     }
 
-    /// Asks; descriptors go along. While egress is being started again, it is waited for.
+    /// Asks; descriptors go along. While egress is being started again, the question waits at its socket.
     ///
     /// # Errors
     /// When there is no answer in time.
     pub async fn ask(&self, ask: &Ask, descriptors: &[OwnedFd]) -> Result<Told, AskError> {
         let beside: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         let asked = async {
-            let mut stream = self.connected().await?;
+            let mut stream = UnixStream::connect(&self.socket).await?;
             channel::send(&mut stream, ask, &beside).await?;
             channel::receive(&stream).await.map(|(told, _)| told)
         };
         Ok(timeout(limits::ASK_TIMEOUT, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?)
-    }
-
-    async fn connected(&self) -> io::Result<UnixStream> {
-        let until = Instant::now() + limits::START_TIMEOUT;
-        loop {
-            match UnixStream::connect(&self.socket).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) if Instant::now() >= until => return Err(error),
-                Err(_) => tokio::time::sleep(limits::START_LOOK).await,
-            }
-        }
     }
 }

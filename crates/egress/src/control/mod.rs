@@ -8,4 +8,5 @@ mod server;
 
 pub use client::{AskError, Client};
 pub use protocol::{Ask, Told};
+pub(crate) use server::is_of;
 pub use server::serve;

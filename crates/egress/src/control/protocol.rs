@@ -1,7 +1,9 @@
 //! What is asked and told.
 
-use ostler_core::egress::{Lost, Record, Terms, Unusable};
+use ostler_core::egress::{Lost, Question, Record, Terms, Unusable};
 use ostler_core::ids::SessionId;
+use ostler_core::resources::credential::Refresh;
+use ostler_core::resources::validation::HttpAnswer;
 use ostler_seal::{Binding, KeyId};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,17 @@ pub enum Ask {
         /// The sandboxes.
         sessions: Vec<SessionId>,
     },
+    /// Which requests wait for a person? Answered `questions`.
+    Questions,
+    /// One such request has this answer. Answered `settled`, or `unknown`.
+    Settle {
+        /// The sandbox.
+        session: SessionId,
+        /// The request.
+        question: Question,
+        /// Whether it may go.
+        is_allowed: bool,
+    },
     /// It is gone. Answered `released`.
     Release {
         /// The sandbox.
@@ -41,6 +54,17 @@ pub enum Ask {
         sealed: String,
         /// What it is to be bound to.
         binding: Binding,
+    },
+    /// Renew an OAuth token. Answered `renewed_token`, `token_not_renewed`, or `refused`.
+    RenewToken {
+        /// Whose it is and what it is bound to; its version is that of the new secrets.
+        owner: Binding,
+        /// How.
+        refresh: Refresh,
+        /// With what, sealed.
+        refresh_token: String,
+        /// The secret of the client, sealed, if it has one.
+        client_secret: Option<String>,
     },
     /// What happened? Answered `records`.
     Records {
@@ -74,12 +98,33 @@ pub enum Told {
         /// Those that are not known here.
         unknown: Vec<SessionId>,
     },
+    /// To `questions`.
+    Questions {
+        /// By sandbox, each once.
+        waiting: Vec<(SessionId, Vec<Question>)>,
+    },
+    /// To `settle`.
+    Settled,
     /// To `release`.
     Released,
     /// To `reseal`.
     Sealed {
         /// The secret.
         sealed: String,
+    },
+    /// To `renew_token`.
+    RenewedToken {
+        /// The new access token, sealed.
+        access_token: String,
+        /// The new refresh token, sealed, if the former one does not hold any more.
+        refresh_token: Option<String>,
+        /// For how many seconds the access token holds, if that was said.
+        expires_in: Option<u64>,
+    },
+    /// To `renew_token`, when the endpoint gave none.
+    TokenNotRenewed {
+        /// What it answered, if it did.
+        answer: Option<HttpAnswer>,
     },
     /// To `records`.
     Records {

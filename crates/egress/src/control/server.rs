@@ -5,6 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use nix::unistd::Uid;
 use ostler_seal::{Binding, Sealed, seal};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
@@ -12,16 +13,21 @@ use tokio::time::timeout;
 use super::channel;
 use super::protocol::{Ask, Told};
 use crate::limits;
+use crate::oauth::{self, Renewal};
 use crate::record::Taken;
 use crate::sandboxes::Doors;
 use crate::service::Egress;
 
-/// Answers whoever is this user, or root, for ever.
-pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
-    let own = nix::unistd::geteuid().as_raw();
+/// Whether who is at the other end is this user, or root.
+pub(crate) fn is_of(stream: &UnixStream, user: Uid) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == user.as_raw() || peer.uid() == 0)
+}
+
+/// Answers the server, which is this user, for ever. Root is heard as well.
+pub async fn serve(egress: Arc<Egress>, listener: UnixListener, server: Uid) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) => {
+            Ok((stream, _)) if is_of(&stream, server) => {
                 let egress = Arc::clone(&egress);
                 tokio::spawn(async move {
                     match timeout(limits::ASK_TIMEOUT, attend(&egress, stream)).await {
@@ -42,12 +48,29 @@ pub async fn serve(egress: Arc<Egress>, listener: UnixListener) {
 
 async fn attend(egress: &Arc<Egress>, mut stream: UnixStream) -> io::Result<()> {
     let (ask, descriptors) = channel::receive(&stream).await?;
-    let told = answer(egress, ask, descriptors).unwrap_or_else(|reason| Told::Refused { reason });
+    let told = match ask {
+        Ask::RenewToken { owner, refresh, refresh_token, client_secret } => {
+            renewed(oauth::renew(egress, &owner, &refresh, &refresh_token, client_secret.as_deref()).await)
+        }
+        ask => answer(egress, ask, descriptors),
+    };
+    let told = told.unwrap_or_else(|reason| Told::Refused { reason });
     let sent = channel::send(&mut stream, &told, &[]).await;
     if let (Err(_), Told::Records { records, dropped }) = (&sent, told) {
         egress.records.lost(Taken { records, dropped });
     }
     sent
+}
+
+fn renewed(renewal: Result<Renewal, String>) -> Result<Told, String> {
+    Ok(match renewal? {
+        Renewal::Renewed { access_token, refresh_token, expires_in } => Told::RenewedToken {
+            access_token: access_token.to_string(),
+            refresh_token: refresh_token.map(|token| token.to_string()),
+            expires_in,
+        },
+        Renewal::Failed(answer) => Told::TokenNotRenewed { answer },
+    })
 }
 
 fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<Told, String> {
@@ -65,11 +88,20 @@ fn answer(egress: &Arc<Egress>, ask: Ask, descriptors: Vec<OwnedFd>) -> Result<T
             None => Told::Unknown,
         },
         Ask::Renew { sessions } => Told::Renewed { unknown: egress.renew(&sessions) },
+        Ask::Questions => Told::Questions { waiting: egress.questions() },
+        Ask::Settle { session, question, is_allowed } => {
+            if egress.settle(&session, question, is_allowed) {
+                Told::Settled
+            } else {
+                Told::Unknown
+            }
+        }
         Ask::Release { session } => {
             egress.release(&session);
             Told::Released
         }
         Ask::Reseal { sealed, binding } => Told::Sealed { sealed: resealed(egress, &sealed, &binding)? },
+        Ask::RenewToken { .. } => return Err("a token is renewed in its own time".into()),
         Ask::Records { most } => {
             let Taken { records, dropped } = egress.take_records(most);
             Told::Records { records, dropped }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use ostler_core::egress::Caps;
 use ostler_core::ids::{CredentialId, IdSource, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_egress::policy::{AllowedHost, Network, Policy};
-use ostler_egress::{Doors, Egress, EgressConfig, Record, ResolveConfig, SealedGrant, Terms};
+use ostler_egress::{Doors, Egress, EgressConfig, Machine, Record, ResolveConfig, SealedGrant, Terms};
 use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_seal::{Binding, Bound, Hosts, Places};
 
@@ -30,7 +31,7 @@ pub(crate) struct Broker {
 
 pub(crate) fn limited(hosts: &[&str]) -> Policy {
     let hosts = hosts.iter().map(|host| AllowedHost { host: (*host).into(), rule: "allowed_hosts".into() }).collect();
-    Policy { network: Network::Limited { hosts }, inspect_all: false }
+    Policy { network: Network::Limited { hosts }, inspect_all: false, rules: Vec::new() }
 }
 
 impl Broker {
@@ -40,8 +41,11 @@ impl Broker {
         let dir = tempfile::tempdir().unwrap();
         ca.write(&dir.path().join("ca.pem"));
         let resolve: BTreeMap<_, _> = resolve.iter().map(|(host, address)| ((*host).to_owned(), *address)).collect();
-        let config =
-            EgressConfig { resolve: ResolveConfig { resolve, ..ResolveConfig::default() }, extra_ca: vec![dir.path().join("ca.pem")] };
+        let config = EgressConfig {
+            resolve: ResolveConfig { resolve, ..ResolveConfig::default() },
+            extra_ca: vec![dir.path().join("ca.pem")],
+            ..EgressConfig::default()
+        };
         let ring = KeyRing::new(KeyPair::generate().unwrap(), Vec::new());
         let mut ids = IdSource::new(1, 1);
         let (organization, workspace) = (OrganizationId::mint(&mut ids), WorkspaceId::mint(&mut ids));
@@ -64,8 +68,9 @@ impl Broker {
             let sealed = ostler_seal::seal(ring.public(), &binding, SECRET.as_bytes()).unwrap().to_string();
             SealedGrant { placeholder: PLACEHOLDER.into(), credential, sealed }
         });
-        let terms = Terms { organization, workspace, policy, grants: grants.into_iter().collect() };
-        let egress = Egress::start(ring, &config).unwrap();
+        let terms =
+            Terms { organization, workspace, policy, grants: grants.into_iter().collect(), answers: Vec::new(), caps: Caps::default() };
+        let egress = Egress::start(ring, &config, &[], &Machine::read(&config).unwrap()).unwrap();
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let doors = Doors {
             proxy: listener(),

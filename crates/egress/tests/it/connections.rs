@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::broker::{Broker, limited};
 use super::host::{Ca, Host};
 
-async fn said(address: std::net::SocketAddr, text: &str) -> String {
+pub(crate) async fn said(address: std::net::SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4_096];
@@ -72,7 +72,7 @@ async fn plain_http_goes_by_the_proxy_with_the_right_host_alone() {
 
 #[tokio::test]
 async fn addresses_of_this_machine_and_its_network_are_refused_in_every_notation() {
-    let open = Policy { network: Network::Unrestricted, inspect_all: false };
+    let open = Policy { network: Network::Unrestricted, inspect_all: false, rules: Vec::new() };
     let host = Host::echo(None).await;
     let broker = Broker::start(Ca::new(), &[], open, None);
     let port = host.address.port();

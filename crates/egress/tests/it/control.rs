@@ -16,7 +16,7 @@ use super::host::{Ca, Host};
 fn asked(broker: &Broker) -> (tempfile::TempDir, Client) {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("egress.sock");
-    tokio::spawn(serve(broker.egress.clone(), UnixListener::bind(&socket).unwrap()));
+    tokio::spawn(serve(broker.egress.clone(), UnixListener::bind(&socket).unwrap(), nix::unistd::geteuid()));
     (dir, Client::new(socket))
 }
 

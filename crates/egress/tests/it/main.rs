@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod broker;
+mod confined;
 mod connections;
 mod control;
 mod host;
 mod names;
+mod providers;
+mod rules;
 mod secrets;
 mod upgrades;
+mod web;

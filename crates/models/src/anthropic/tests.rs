@@ -448,11 +448,11 @@ mod over_http {
     use ostler_testkit::{FaultProxy, ModelServer, Outcome};
 
     use super::*;
-    use crate::{HttpTransport, HttpTransportConfig, ProviderEndpoint, ProviderKind, Secret};
+    use crate::ProviderKind;
+    use crate::test_egress::{TestEgress, provider};
 
     fn model(base_url: String) -> Anthropic {
-        let endpoint = ProviderEndpoint { name: "main".into(), base_url, key: Secret::new("sk-test"), kind: ProviderKind::Anthropic };
-        Anthropic::new(Arc::new(HttpTransport::new(HttpTransportConfig::new(vec![endpoint])).unwrap()), "main")
+        Anthropic::new(Arc::new(TestEgress::start(vec![provider("main", &base_url, ProviderKind::Anthropic)])), "main")
     }
 
     async fn say(model: &Anthropic, text: &str, events: &mut (dyn FnMut(ModelEvent) + Send)) -> Result<ModelResponse, ModelError> {

@@ -194,16 +194,19 @@ pub(crate) struct InterruptArgs {
 pub(crate) struct ConfirmArgs {
     #[command(flatten)]
     pub(crate) session: SessionArg,
-    /// The id of the call's event; not needed where exactly one call waits.
+    /// The id of the call's event, or of the confirmation of a request; not needed where exactly one waits.
     #[arg(value_name = "EVENT", value_parser = id, add = ArgValueCompleter::new(complete::waiting_calls))]
     pub(crate) event: Option<String>,
-    /// The call may run.
+    /// The call may run, the request may go.
     #[arg(long, conflicts_with_all = ["deny", "message"])]
     pub(crate) allow: bool,
-    /// The call may not run.
+    /// The call may not run, the request may not go.
     #[arg(long)]
     pub(crate) deny: bool,
-    /// Why not, told to the model.
+    /// The same for all such requests of the session; for requests only.
+    #[arg(long, conflicts_with = "message")]
+    pub(crate) remember: bool,
+    /// Why not, told to the model; for calls only.
     #[arg(long, value_name = "TEXT", requires = "deny")]
     pub(crate) message: Option<String>,
     #[command(flatten)]

@@ -83,6 +83,7 @@ pub(crate) fn waiting_calls(current: &OsStr) -> Vec<CompletionCandidate> {
         let waits = waits::of_session(&client, &object).await?;
         let calls = waits.into_iter().filter_map(|wait| match wait.what {
             What::Confirmation(call) => Some((call.event.clone(), format!("{}: {}", call.tool, call.argument()))),
+            What::Request(asked) => Some((asked.id, asked.request)),
             _ => None,
         });
         Ok(calls.collect())

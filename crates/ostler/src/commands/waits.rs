@@ -26,12 +26,32 @@ pub(super) enum What {
     Result(Call),
     /// An answer to an event that is not among the newest calls.
     Answer(String),
+    /// A person who allows or denies a request of the sandbox.
+    Request(Asked),
     /// The next try of what failed.
     Retry(String),
     /// Somebody who looks into why the turn was given up.
     GivenUp(String),
     /// Something that has only a name.
     Other(String),
+}
+
+/// A request of a sandbox about which a person is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asked {
+    /// The id of the confirmation.
+    pub(super) id: String,
+    pub(super) request: String,
+    /// The rule that asks.
+    pub(super) rule: String,
+}
+
+impl Asked {
+    fn of(confirmation: &Value) -> Self {
+        let part = |pointer: &str| field(confirmation, pointer);
+        let request = format!("{} {}:{}{}", part("/method"), part("/host"), part("/port"), part("/path"));
+        Self { id: part("/id"), request, rule: part("/rule") }
+    }
 }
 
 /// A call of a tool.
@@ -61,6 +81,7 @@ impl Wait {
             What::Confirmation(call) => format!("confirm {}: {} ({})", call.tool, call.argument(), call.event),
             What::Result(call) => format!("custom tool result {} ({})", call.tool, call.event),
             What::Answer(event) => format!("answer to {event}"),
+            What::Request(asked) => format!("confirm request {} ({})", asked.request, asked.id),
             What::Retry(error) => format!("retrying the model: {error}"),
             What::GivenUp(error) => error.clone(),
             What::Other(reason) => reason.clone(),
@@ -72,8 +93,27 @@ impl Wait {
     }
 }
 
-/// For what this session waits; nothing where it works, is done, or is over.
+/// For what this session waits; of itself nothing where it works, is done, or is over.
 pub(super) async fn of_session(client: &Client, session: &Value) -> anyhow::Result<Vec<Wait>> {
+    let mut waits = of_itself(client, session).await?;
+    if session["status"] != "terminated" {
+        waits.extend(requests(client, session["id"].as_str().unwrap_or_default()).await?);
+    }
+    Ok(waits)
+}
+
+/// The requests of its sandbox that wait for a person. A server that knows no such requests has none.
+async fn requests(client: &Client, session: &str) -> anyhow::Result<Vec<Wait>> {
+    let request = Request::to("x").then("sessions").then(session).then("confirmations").about(Kind::Session, session);
+    let page = match client.get(request).await {
+        Err(error) if crate::client::is_missing(&error) => return Ok(Vec::new()),
+        page => page?,
+    };
+    let waiting = page["data"].as_array().into_iter().flatten().filter(|confirmation| confirmation["answer"].is_null());
+    Ok(waiting.map(|confirmation| Wait { what: What::Request(Asked::of(confirmation)), since: field(confirmation, "/asked_at") }).collect())
+}
+
+async fn of_itself(client: &Client, session: &Value) -> anyhow::Result<Vec<Wait>> {
     let id = session["id"].as_str().unwrap_or_default();
     match session["status"].as_str().unwrap_or_default() {
         "rescheduling" => {
@@ -177,6 +217,9 @@ mod tests {
         let line = |what: What| Wait { what, since: since.clone() }.line(now);
         assert_eq!(line(What::Confirmation(call.clone())), "confirm bash: rm -rf x (sevt_1) since 3h");
         assert_eq!(line(What::Result(Call { tool: "lookup_order".into(), ..call })), "custom tool result lookup_order (sevt_1) since 3h");
+        let asked =
+            Asked::of(&json!({"id": "conf_1", "method": "POST", "host": "a.test", "port": 443, "path": "/x", "rule": "ask a.test"}));
+        assert_eq!(line(What::Request(asked)), "confirm request POST a.test:443/x (conf_1) since 3h");
         let error = json!({"error": {"type": "model_overloaded_error", "message": "busy"}});
         assert_eq!(line(What::Retry(reason(&error))), "retrying the model: overloaded: busy since 3h");
     }

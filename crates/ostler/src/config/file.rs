@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) sandbox: Sandbox,
     pub(super) vault: Vault,
     pub(super) egress: Egress,
+    pub(super) search: Search,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +110,65 @@ pub(super) struct Egress {
     pub(super) resolve: BTreeMap<String, String>,
     pub(super) allow_private: Vec<String>,
     pub(super) extra_ca: Vec<PathBuf>,
+    pub(super) user: Option<User>,
+    pub(super) most: MostEgress,
+}
+
+/// As whom egress runs: an id, or `"server"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum User {
+    Id(u32),
+    Word(String),
+}
+
+/// The search engine of `web_search`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Search {
+    pub(super) provider: Option<SearchProvider>,
+    pub(super) base_url: Option<String>,
+    pub(super) api_key: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) command: Vec<String>,
+}
+
+impl std::fmt::Debug for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Search")
+            .field("provider", &self.provider)
+            .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A kind of search engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SearchProvider {
+    Searxng,
+    Brave,
+    Command,
+}
+
+impl SearchProvider {
+    /// As the file says it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Searxng => "searxng",
+            Self::Brave => "brave",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// The most that a sandbox may move.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MostEgress {
+    pub(super) connections: Option<u64>,
+    pub(super) transfer_mib: Option<u64>,
+    pub(super) rate_kib: Option<u64>,
 }
 
 /// Where the key of vaults comes from.
@@ -151,17 +211,20 @@ pub(crate) fn usual(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     Some(dir.join("ostler/ostler.toml"))
 }
 
-/// Reads the named file, which must exist, or the usual one, if it does.
-pub(super) fn read(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<File> {
-    let (path, text) = match (named, usual) {
-        (Some(path), _) => (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?),
-        (None, Some(path)) if path.exists() => {
-            (path, std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?)
-        }
-        _ => return Ok(File::default()),
+/// The text of the named file, which must exist, or of the usual one, if it does.
+pub(super) fn text(named: Option<&Path>, usual: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let path = match (named, usual) {
+        (Some(path), _) => path,
+        (None, Some(path)) if path.exists() => path,
+        _ => return Ok(None),
     };
+    std::fs::read_to_string(path).map(Some).with_context(|| format!("reading {}", path.display()))
+}
+
+/// What a file says.
+pub(super) fn parse(path: &Path, text: &str) -> anyhow::Result<File> {
     // The parser's own text repeats the line, which may hold a key.
-    toml::from_str(&text).map_err(|error: toml::de::Error| {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text.get(..span.start).map_or(0, |before| before.matches('\n').count()) + 1);
         anyhow::anyhow!(
             "{} is not a valid settings file; `ostler config default` prints one: line {line}: {}",

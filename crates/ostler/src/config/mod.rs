@@ -3,8 +3,11 @@
 
 mod egress;
 mod file;
+mod keyless;
 mod providers;
 mod sandbox;
+mod search;
+mod secret;
 mod settings;
 mod shown;
 mod vault;
@@ -13,7 +16,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use file::usual as usual_file;
+pub(crate) use keyless::{environment as keyless_environment, file as keyless_file};
 pub(crate) use providers::Provider;
+pub(crate) use secret::Secret;
 pub(crate) use settings::{Flags, Settings};
 pub(crate) use shown::show;
 pub(crate) use vault::VaultKey;

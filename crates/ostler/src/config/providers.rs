@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use ostler_core::cost::Price;
-use ostler_models::{ProviderKind, Secret};
+use ostler_egress::provider::ProviderConfig;
+use ostler_models::ProviderKind;
 
 use super::file::{self, Kind};
+use super::secret::Secret;
 use super::shown::Origins;
 
 /// A provider, resolved.
@@ -17,6 +19,18 @@ pub(crate) struct Provider {
     pub(crate) base_url: String,
     pub(crate) key: Secret,
     pub(crate) models: Vec<String>,
+}
+
+impl Provider {
+    /// What egress is told of it.
+    pub(crate) fn for_egress(&self) -> ProviderConfig {
+        ProviderConfig {
+            name: self.name.clone(),
+            base_url: self.base_url.clone(),
+            kind: self.kind,
+            key: self.key.expose().to_owned().into(),
+        }
+    }
 }
 
 /// A provider that needs no more than a key, or no more than an address.
@@ -52,6 +66,11 @@ const KNOWN: [Known; 4] = [
     },
     Known { name: "ollama", kind: Kind::OpenAi, base_url: "http://127.0.0.1:11434", key_env: None, url_env: Some("OLLAMA_HOST") },
 ];
+
+/// The variables of the known providers: those that hold keys, and those that hold addresses.
+pub(super) fn variables() -> (impl Iterator<Item = &'static str>, impl Iterator<Item = &'static str>) {
+    (KNOWN.iter().filter_map(|known| known.key_env), KNOWN.iter().filter_map(|known| known.url_env))
+}
 
 /// The providers of the file and of the environment, by name. The environment counts more.
 pub(super) fn read(
@@ -116,7 +135,7 @@ fn note(origins: &mut Origins, name: &str, url: (&str, String), key: (bool, Stri
 }
 
 /// The address without what may be secret in it; such an address is refused where it is used.
-fn without_secrets(url: &str) -> String {
+pub(super) fn without_secrets(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let marked = |rest: &str| rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("[redacted]@{host}"));
     let shown = match plain.split_once("://") {

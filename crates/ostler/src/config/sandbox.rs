@@ -64,7 +64,7 @@ pub(super) fn read(file: &file::Sandbox, origins: &mut Origins) -> anyhow::Resul
     origins.note("sandbox.orphan_seconds", &orphan_ttl.as_secs(), None, file.orphan_seconds.is_some());
     let oci = oci(&file.oci, origins)?;
     let idle = (idle > 0).then(|| Duration::from_secs(idle));
-    Ok(Sandbox { uids, policy: SandboxPolicy { usual, most }, idle, spares, orphan_ttl, oci })
+    Ok(Sandbox { uids, policy: SandboxPolicy { usual, most, ..SandboxPolicy::default() }, idle, spares, orphan_ttl, oci })
 }
 
 fn oci(file: &file::Oci, origins: &mut Origins) -> anyhow::Result<Option<OciConfig>> {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ostler_core::cost::Price;
 use ostler_egress::EgressConfig;
-use ostler_models::Secret;
 
 use super::providers::{self, Provider};
 use super::sandbox::{self, Sandbox};
+use super::search::{self, Search};
+use super::secret::Secret;
 use super::shown::{Origins, Shown};
 use super::vault::{self, VaultKey};
 use super::{egress, file};
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) sandbox: Sandbox,
     pub(crate) vault_key: VaultKey,
     pub(crate) egress: EgressConfig,
+    pub(crate) search: Option<Search>,
     /// What is logged, as it was said.
     pub(crate) log: Option<String>,
     /// Each of them for people, with its origin.
@@ -60,11 +62,23 @@ const MIN_METRICS_TOKEN: usize = 16;
 impl Settings {
     /// Reads file and environment; `env` looks a variable up.
     pub(crate) fn read(common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let text = Self::text(common, &env)?;
+        Self::of(text.as_deref(), common, flags, env)
+    }
+
+    /// The settings file as it is, if there is one.
+    pub(crate) fn text(common: &CommonArgs, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
+        file::text(common.config.as_deref(), file::usual(env).as_deref())
+    }
+
+    /// What a settings file and the environment come to.
+    pub(crate) fn of(text: Option<&str>, common: &CommonArgs, flags: Flags, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let home = env("HOME").map(PathBuf::from);
         let usual = file::usual(env);
-        let file = file::read(common.config.as_deref(), usual.as_deref())?;
-        let mut origins = Origins::new(common.config.as_deref().or(usual.as_deref()));
+        let path = common.config.as_deref().or(usual.as_deref());
+        let file = text.map(|text| file::parse(path.unwrap_or(Path::new("the settings")), text)).transpose()?.unwrap_or_default();
+        let mut origins = Origins::new(path);
 
         let data_home = env("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".local/share")));
         // clap reads a flag and its variable alike, and the flag counts more.
@@ -117,8 +131,10 @@ impl Settings {
             origins.note(&format!("prices.{id:?}"), &"(set)", None, true);
         }
         let prices = providers::prices(file.prices)?;
-        let sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        let mut sandbox = sandbox::read(&file.sandbox, &mut origins)?;
+        sandbox.policy.most_egress = egress::most(&file.egress.most, &mut origins)?;
         let egress = egress::read(file.egress, &mut origins)?;
+        let search = search::read(file.search, &env, &mut origins)?;
         let vault_key = vault::read(file.vault, &data_dir, &env, &mut origins)?;
         Ok(Self {
             data_dir,
@@ -135,6 +151,7 @@ impl Settings {
             sandbox,
             vault_key,
             egress,
+            search,
             log: common.log.clone(),
             shown: origins.shown,
         })
@@ -192,7 +209,7 @@ mod tests {
                 _ => format!("{line}\n"),
             })
             .collect();
-        let set = settings(&all, &[("LOCAL_API_KEY", "k")], Flags::default()).unwrap();
+        let set = settings(&all, &[("LOCAL_API_KEY", "k"), ("SEARCH_API_KEY", "s")], Flags::default()).unwrap();
         let names: Vec<&str> = set.providers.iter().map(|provider| provider.name.as_str()).collect();
         assert_eq!(names, ["anthropic", "local", "ollama", "openai"], "a provider is there once it has a key or an address");
         assert_eq!((set.routes.len(), set.prices.len()), (1, 1));

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use ostler_models::Secret;
 
 use super::file;
+use super::secret::Secret;
 use super::shown::Origins;
 use crate::vault_key;
 

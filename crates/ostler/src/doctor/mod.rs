@@ -59,7 +59,7 @@ struct Observed {
     /// `None`: the settings do not say where it is. The error: its disk does not answer.
     data_dir: Option<Result<DataDir, PathBuf>>,
     listen: Option<listen::Listen>,
-    providers: providers::Providers,
+    providers: providers::Models,
     sandbox: sandbox::Tried,
     secrets: secrets::Secrets,
     systemd: systemd::Systemd,
@@ -102,12 +102,7 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
     let (seen, found) = settings::look(&args.serve);
     let block = found.as_ref().map_or_else(UidBlock::default, |settings| settings.sandbox.uids);
     let trial = tokio::spawn(sandbox::look(block, stop.clone()));
-    let others = async {
-        tokio::join!(
-            look_at_host(found.as_ref()),
-            providers::look(found.as_ref().map(|settings| settings.providers.as_slice()), args.offline)
-        )
-    };
+    let others = async { tokio::join!(look_at_host(found.as_ref()), providers::look(found.as_ref(), args.offline)) };
     let others = tokio::select! {
         others = others => Some(others),
         () = stop.cancelled() => None,
@@ -116,11 +111,10 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
     let sandbox = trial.await.context("the trial of a sandbox")?;
     let (Some(((data_dir, listen), providers)), false) = (others, stop.is_cancelled()) else { return Ok(None) };
 
-    let lock = data_dir.as_ref().and_then(|dir| dir.as_ref().ok()).map_or(Lock::Nobody, |dir| dir.lock);
     let keys = found.as_ref().map(|settings| settings.providers.iter().filter(|provider| !provider.key.expose().is_empty()).count());
     // A disk that did not answer is not asked again.
     let dir = data_dir.as_ref().and_then(|dir| dir.as_ref().ok()).map(|dir| dir.path.as_path());
-    let secrets = secrets::look(seen.file.as_ref(), dir, lock, keys);
+    let secrets = secrets::look(seen.file.as_ref(), dir, found.as_ref(), keys);
     Ok(Some(Observed {
         kernel,
         cgroups: cgroups::look(),

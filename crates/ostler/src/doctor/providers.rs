@@ -1,17 +1,17 @@
 //! Model providers: whether they are found, connected to, and take the key. Asked for their list of
-//! models, which costs nothing, through the transport that the server uses.
+//! models, which costs nothing, in the way that egress asks them.
 
-use futures::StreamExt;
-use ostler_models::{ModelTransport, ProviderKind, ProviderRequest, TransportError};
+use ostler_egress::provider::{ProviderError, Providers};
+use ostler_egress::{EgressConfig, Machine, StartError};
+use ostler_models::ProviderKind;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::limits;
 use super::report::{Finding, quote};
-use super::{limits, settings};
-use crate::config::Provider;
+use crate::config::{Provider, Settings};
 
 /// What was seen of one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) enum Answer {
 
 /// What was seen of all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Providers {
+pub(super) enum Models {
     /// The settings cannot be used.
     Unknown,
     Demo,
@@ -55,37 +55,34 @@ pub(super) enum Providers {
     Asked(Vec<Asked>),
 }
 
-pub(super) async fn look(providers: Option<&[Provider]>, is_offline: bool) -> Providers {
-    match providers {
-        None => Providers::Unknown,
-        Some([]) => Providers::Demo,
-        Some(providers) if is_offline => Providers::NotAsked(providers.len()),
-        Some(providers) => Providers::Asked(futures::future::join_all(providers.iter().map(ask)).await),
+pub(super) async fn look(settings: Option<&Settings>, is_offline: bool) -> Models {
+    let Some(Settings { providers, egress, .. }) = settings else { return Models::Unknown };
+    match providers.len() {
+        0 => Models::Demo,
+        count if is_offline => Models::NotAsked(count),
+        _ => Models::Asked(futures::future::join_all(providers.iter().map(|provider| ask(provider, egress))).await),
     }
 }
 
-async fn ask(provider: &Provider) -> Asked {
+async fn ask(provider: &Provider, egress: &EgressConfig) -> Asked {
     let url = Url::parse(&provider.base_url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let origin = url.as_ref().map_or(String::new(), |url| url.origin().ascii_serialization());
     let answer = match url {
         None => Answer::NoAddress,
-        Some(url) => timeout(limits::PROVIDER, exchange(provider, &url)).await.unwrap_or(Answer::Silent),
+        Some(_) => timeout(limits::PROVIDER, exchange(provider, egress)).await.unwrap_or(Answer::Silent),
     };
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_proxy_named = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().any(is_set);
     Asked { name: provider.name.clone(), origin, answer, is_proxy_named }
 }
 
-async fn exchange(provider: &Provider, url: &Url) -> Answer {
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Answer::NoAddress };
-    let Ok(transport) = settings::transport(provider) else { return Answer::NoAddress };
-    let addresses: Vec<_> = match lookup_host((host.trim_matches(['[', ']']), port)).await {
-        Ok(found) => found.collect(),
-        Err(error) => return Answer::NoName(error.to_string()),
+async fn exchange(provider: &Provider, egress: &EgressConfig) -> Answer {
+    let asked = Machine::read(egress).and_then(|machine| Providers::new(&[provider.for_egress()], &egress.resolve, &machine));
+    let providers = match asked {
+        Ok(providers) => providers,
+        Err(StartError::Provider(_)) => return Answer::NoAddress,
+        Err(error) => return Answer::NoTls(error.to_string()),
     };
-    if let Err(error) = TcpStream::connect(addresses.as_slice()).await {
-        return Answer::NoConnection(error.to_string());
-    }
     let mut headers = HeaderMap::new();
     let path = match provider.kind {
         ProviderKind::Anthropic => {
@@ -94,24 +91,17 @@ async fn exchange(provider: &Provider, url: &Url) -> Answer {
         }
         ProviderKind::OpenAi => "/v1/models",
     };
-    match transport.send(&provider.name, ProviderRequest { path, headers, body: None }).await {
-        // The connection itself was just made, so what failed came after it.
-        Err(TransportError::Connect { reason, .. }) if url.scheme() == "https" => Answer::NoTls(reason),
-        Err(TransportError::Connect { reason, .. } | TransportError::Broken { reason, .. }) => Answer::Broken(reason),
-        Err(TransportError::UnknownProvider { .. }) => Answer::NoAddress,
-        Ok(response) => {
-            let mut text = Vec::new();
-            let mut body = response.body;
-            while let Some(Ok(piece)) = body.next().await {
-                text.extend_from_slice(&piece);
-                if text.len() > limits::MODEL_LIST_BYTES {
-                    break;
-                }
-            }
+    match providers.get(&provider.name, path, headers, limits::MODEL_LIST_BYTES).await {
+        Err(ProviderError::Unknown) => Answer::NoAddress,
+        Err(ProviderError::NoName(reason)) => Answer::NoName(reason),
+        Err(ProviderError::NoConnection(reason)) => Answer::NoConnection(reason),
+        Err(ProviderError::NoTls(reason)) => Answer::NoTls(reason),
+        Err(ProviderError::Broken(reason)) => Answer::Broken(reason),
+        Ok((status, text)) => {
             let ids = ids(&text);
             let missing = |id: &&String| ids.as_ref().is_some_and(|ids| !ids.contains(id));
             let missing = provider.models.iter().filter(missing).cloned().collect();
-            Answer::Http { status: response.status, listed: ids.map(|ids| ids.len()), missing }
+            Answer::Http { status, listed: ids.map(|ids| ids.len()), missing }
         }
     }
 }
@@ -122,7 +112,7 @@ fn ids(text: &[u8]) -> Option<Vec<String>> {
     Some(list.get("data")?.as_array()?.iter().filter_map(|model| model.get("id")?.as_str()).map(str::to_owned).collect())
 }
 
-impl Providers {
+impl Models {
     pub(super) fn judge(&self) -> Vec<Finding> {
         const NAME: &str = "models";
         match self {
@@ -212,7 +202,7 @@ mod tests {
 
     fn judged(answer: Answer) -> Vec<Finding> {
         let asked = Asked { name: "p".into(), origin: "https://p.test".into(), answer, is_proxy_named: false };
-        Providers::Asked(vec![asked]).judge()
+        Models::Asked(vec![asked]).judge()
     }
 
     #[test]
@@ -258,9 +248,9 @@ mod tests {
 
     #[test]
     fn nobody_to_ask_is_no_problem() {
-        assert_finding(&Providers::Demo.judge(), "models", Status::Note, "no AI", "ANTHROPIC_API_KEY");
-        assert_finding(&Providers::NotAsked(2).judge(), "models", Status::Note, "--offline", "");
-        assert_finding(&Providers::Unknown.judge(), "models", Status::Note, "settings", "");
+        assert_finding(&Models::Demo.judge(), "models", Status::Note, "no AI", "ANTHROPIC_API_KEY");
+        assert_finding(&Models::NotAsked(2).judge(), "models", Status::Note, "--offline", "");
+        assert_finding(&Models::Unknown.judge(), "models", Status::Note, "settings", "");
     }
 
     #[test]

@@ -4,12 +4,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_models::{Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Prices, ProviderEndpoint, Secret};
+use ostler_models::{Catalog, CatalogProvider, Prices};
 
 use super::report::{Finding, quote};
 use super::{keys, read};
 use crate::cli::ServeArgs;
-use crate::config::{Flags, Provider, Settings, usual_file};
+use crate::config::{Flags, Provider, Secret, Settings, usual_file};
 
 /// What was seen.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub(super) fn look(args: &ServeArgs) -> (Seen, Option<Settings>) {
             seen.refused = catalog(&settings).err();
             seen.exposure = settings.check_exposure().err().map(|error| error.to_string());
             seen.is_open = !settings.listen.ip().is_loopback();
-            seen.keys = settings.providers.iter().map(|provider| keys::look(provider, transport(provider).err())).collect();
+            seen.keys = settings.providers.iter().map(|provider| keys::look(provider, unusable(provider))).collect();
             (seen, Some(settings))
         }
     }
@@ -91,13 +91,9 @@ fn possible_keys(text: &str) -> Vec<String> {
     values.flatten().map(str::to_owned).collect()
 }
 
-fn endpoint(provider: &Provider) -> ProviderEndpoint {
-    ProviderEndpoint { name: provider.name.clone(), base_url: provider.base_url.clone(), key: provider.key.clone(), kind: provider.kind }
-}
-
-/// The way to one provider, as the server would have it.
-pub(super) fn transport(provider: &Provider) -> Result<HttpTransport, String> {
-    HttpTransport::new(HttpTransportConfig::new(vec![endpoint(provider)])).map_err(|error| error.to_string())
+/// Why egress could not ask a provider.
+fn unusable(provider: &Provider) -> Option<String> {
+    ostler_egress::provider::check(&[provider.for_egress()]).err().map(|error| error.to_string())
 }
 
 fn catalog(settings: &Settings) -> Result<(), String> {

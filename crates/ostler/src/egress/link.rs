@@ -1,64 +1,53 @@
 //! The server's way to egress.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use ostler_core::egress::{Terms, Unusable};
+use ostler_core::egress::{Question, Terms, Unusable};
 use ostler_core::ids::SessionId;
 use ostler_egress::control::{Ask, Client, Told};
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Fetched, Owner, Tried};
-use ostler_seal::open::KeyRing;
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
 use ostler_seal::{Binding, KeyId, PublicKey, Sealed};
 
 use crate::limits;
+use crate::vault::Keys;
 
 /// Asks the egress process.
 #[derive(Debug)]
 pub(crate) struct EgressLink {
     client: Client,
+    calls: PathBuf,
+    /// Those that egress is known to have.
     keys: RwLock<Keys>,
-}
-
-/// The keys that egress is known to have.
-#[derive(Debug, Clone)]
-struct Keys {
-    public: PublicKey,
-    ids: Vec<KeyId>,
-}
-
-impl Keys {
-    fn of(ring: &KeyRing) -> Self {
-        Self { public: ring.public().clone(), ids: ring.ids() }
-    }
 }
 
 impl EgressLink {
     /// Waits until it answers, with the keys that it was given.
-    pub(crate) async fn connect(socket: PathBuf, ring: &KeyRing) -> anyhow::Result<(Self, String)> {
+    pub(crate) async fn connect(socket: PathBuf, calls: PathBuf, keys: Keys) -> anyhow::Result<(Self, String)> {
         let client = Client::new(socket);
-        let Told::Welcome { keys, certificates, .. } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
-        if keys != ring.ids() {
+        let Told::Welcome { keys: has, certificates, .. } = client.ask(&Ask::Hello, &[]).await? else { bail!("it answered out of order") };
+        if has != keys.ids() {
             return Err(anyhow::anyhow!("it has other keys")).context("asking egress who it is");
         }
-        Ok((Self { client, keys: RwLock::new(Keys::of(ring)) }, certificates))
+        Ok((Self { client, calls, keys: RwLock::new(keys) }, certificates))
     }
 
     /// Waits until egress has the keys that it was told of; from then on secrets are closed for the newest.
-    pub(crate) async fn await_keys(&self, ring: &KeyRing) -> anyhow::Result<()> {
+    pub(crate) async fn await_keys(&self, keys: Keys) -> anyhow::Result<()> {
         let has_them = async {
             loop {
                 let told = self.client.ask(&Ask::Hello, &[]).await;
-                if matches!(&told, Ok(Told::Welcome { keys, .. }) if *keys == ring.ids()) {
+                if matches!(&told, Ok(Told::Welcome { keys: has, .. }) if *has == keys.ids()) {
                     return;
                 }
                 tokio::time::sleep(limits::EGRESS_PAUSE_FIRST).await;
             }
         };
         tokio::time::timeout(limits::EGRESS_TAKES, has_them).await.context("egress does not take the keys; its log may say why")?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys::of(ring);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 
@@ -82,11 +71,11 @@ fn out_of_order(told: &Told) -> EgressError {
 #[async_trait]
 impl Egress for EgressLink {
     fn public_key(&self) -> PublicKey {
-        self.keys().public.clone()
+        self.keys().newest.clone()
     }
 
     fn key_ids(&self) -> Vec<KeyId> {
-        self.keys().ids.clone()
+        self.keys().ids()
     }
 
     async fn reseal(&self, _: &Owner, sealed: &Sealed, binding: &Binding) -> Result<Sealed, EgressError> {
@@ -96,12 +85,23 @@ impl Egress for EgressLink {
         }
     }
 
-    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
-        Err(EgressError::Unavailable("MCP servers cannot be tried yet".into()))
+    async fn renew_token(&self, token: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        let TokenToRenew { owner, refresh, refresh_token, client_secret } = token;
+        match self.ask(Ask::RenewToken { owner, refresh, refresh_token, client_secret }, &[]).await? {
+            Told::RenewedToken { access_token, refresh_token, expires_in } => {
+                Ok(TokenAnswer::Renewed { access_token, refresh_token, expires_in })
+            }
+            Told::TokenNotRenewed { answer } => Ok(TokenAnswer::Failed(answer)),
+            other => Err(out_of_order(&other)),
+        }
     }
 
     fn serves_sandboxes(&self) -> bool {
         true
+    }
+
+    fn calls(&self) -> Option<&Path> {
+        Some(&self.calls)
     }
 
     async fn admit(&self, session: &SessionId, terms: &Terms, doors: Vec<OwnedFd>) -> Result<Vec<Unusable>, EgressError> {
@@ -122,6 +122,21 @@ impl Egress for EgressLink {
     async fn renew(&self, sessions: &[SessionId]) -> Result<Vec<SessionId>, EgressError> {
         match self.ask(Ask::Renew { sessions: sessions.to_vec() }, &[]).await? {
             Told::Renewed { unknown } => Ok(unknown),
+            other => Err(out_of_order(&other)),
+        }
+    }
+
+    async fn questions(&self) -> Result<Vec<(SessionId, Vec<Question>)>, EgressError> {
+        match self.ask(Ask::Questions, &[]).await? {
+            Told::Questions { waiting } => Ok(waiting),
+            other => Err(out_of_order(&other)),
+        }
+    }
+
+    async fn settle(&self, session: &SessionId, question: Question, is_allowed: bool) -> Result<(), EgressError> {
+        match self.ask(Ask::Settle { session: session.clone(), question, is_allowed }, &[]).await? {
+            Told::Settled => Ok(()),
+            Told::Unknown => Err(EgressError::Unavailable("it does not know the sandbox (yet)".into())),
             other => Err(out_of_order(&other)),
         }
     }

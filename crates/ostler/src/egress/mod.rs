@@ -1,15 +1,20 @@
-//! Egress as processes of this program: a keeper, which has the secrets from the server that started it and starts egress again
-//! when it dies, and egress itself, which is the only one that opens secrets. And the server's way to it.
+//! Egress as processes of this program: a keeper, which has the secrets from who started it, exchanges keys, and starts egress again
+//! when it dies, and egress itself, which is the only one that uses secrets. And the server's way to it.
 
 mod keeper;
 mod launch;
 mod link;
+mod listeners;
+mod source;
 mod worker;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-pub(crate) use launch::{Running, start};
+use anyhow::Context;
+
+pub(crate) use launch::{Handed, Running, start};
 #[cfg(test)]
 pub(crate) use link::EgressLink;
 
@@ -34,4 +39,12 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says how the start went to who waits for it.
+fn report(report: &launch::Report) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    serde_json::to_writer(&mut output, report)?;
+    output.write_all(b"\n")?;
+    output.flush().context("saying how the start went")
 }

@@ -14,6 +14,7 @@ use crate::cli::RunArgs;
 use crate::client::{Client, Target, Usage};
 use crate::commands::input;
 use crate::config::{Flags, Settings};
+use crate::handover::{self, Begun};
 use crate::logging::{self, say};
 use crate::node::{self, Node};
 use render::Render;
@@ -22,12 +23,29 @@ use session::Task;
 pub(crate) fn main(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::start(args.common.log.as_deref(), "error").map_err(|error| Usage(format!("{error:#}")))?;
     let flags = Flags { model: args.model.clone(), ..Flags::default() };
-    let settings = Settings::read(&args.common, flags, |name| std::env::var(name).ok()).map_err(|error| Usage(format!("{error:#}")))?;
-    let prompt = prompt(args.prompt)?;
+    let env = |name: &str| std::env::var(name).ok();
+    let usage = |error: anyhow::Error| Usage(format!("{error:#}"));
+    let begun = handover::take()?;
+    let text = match &begun {
+        Some(begun) => begun.settings.clone(),
+        None => Settings::text(&args.common, env).map_err(usage)?,
+    };
+    let settings = Settings::of(text.as_deref(), &args.common, flags, env).map_err(usage)?;
+    let (prompt, begun) = match begun {
+        Some(begun) => (begun.prompt.clone().unwrap_or_default(), Some(begun)),
+        None => {
+            let prompt = prompt(args.prompt)?;
+            // Without a server it is one itself.
+            if let Some(lock) = node::lock(&settings.data_dir)? {
+                match handover::become_server(&settings, text.as_deref(), lock, Some(prompt), node::log_of(&settings))? {}
+            }
+            (prompt, None)
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")?;
     runtime.block_on(async move {
         let task = Task { prompt, model: settings.model.clone(), system: args.system };
-        let code = run(&settings, task, args.json).await?;
+        let code = run(&settings, begun, task, args.json).await?;
         Ok(ExitCode::from(code))
     })
 }
@@ -45,16 +63,16 @@ fn prompt(text: String) -> anyhow::Result<String> {
     Ok(text)
 }
 
-async fn run(settings: &Settings, task: Task, json: bool) -> anyhow::Result<u8> {
+async fn run(settings: &Settings, begun: Option<Begun>, task: Task, json: bool) -> anyhow::Result<u8> {
     let mut render = Render::new(json);
-    let Some(lock) = node::lock(&settings.data_dir)? else {
+    let Some(begun) = begun else {
         let target = Target::of_data_dir(&settings.data_dir)
             .context("a server holds the data directory, but does not say where it listens; it may be starting, try again")?;
         let client = Client::new(target)?;
         render.note(&format!("using the server at {}", client.url()));
         return finish(&client, task, &mut render).await.map(|(code, _)| code);
     };
-    let node = Node::start(settings, lock, ([127, 0, 0, 1], 0).into()).await?;
+    let node = Node::start(settings, begun, ([127, 0, 0, 1], 0).into()).await?;
     if node.demo {
         render.note("no model is configured: the built-in demo model answers (a script, no AI). Set ANTHROPIC_API_KEY to use a real one.");
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ostler_runtime::egress::Egress;
-use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_store::{SqliteConfig, SqliteStore, Store};
 
 use super::{KeyHolder, Rotation};
@@ -43,7 +42,10 @@ async fn rotate(settings: &Settings, keep_former: bool) -> anyhow::Result<()> {
     }
     let ring = vault_key::read(&settings.vault_key)?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::new(&settings.data_dir)).context("opening the database")?);
-    let running = egress::start(&settings.data_dir, &ring, &settings.egress, settings.log.as_deref().unwrap_or("warn")).await?;
+    let log = settings.log.as_deref().unwrap_or("warn");
+    let running = egress::start(&settings.data_dir, &settings.vault_key, &ring, &settings.egress, Vec::new(), log)?;
+    drop(ring);
+    let running = running.handed().context("leaving the way to egress open")?.connect().await?;
     let rotation = Rotation {
         from: settings.vault_key.clone(),
         keep_former,
@@ -58,10 +60,6 @@ async fn rotate(settings: &Settings, keep_former: bool) -> anyhow::Result<()> {
 
 /// Prints what is to be kept where a key comes from that is no file.
 fn new_key(settings: &Settings) -> anyhow::Result<()> {
-    let pair = KeyPair::generate().context("no randomness for a vault key")?;
-    let ring = match &settings.vault_key {
-        VaultKey::File(path) if path.symlink_metadata().is_err() => KeyRing::new(pair, Vec::new()),
-        from => vault_key::read(from)?.with_new(pair),
-    };
-    std::io::Write::write_all(&mut std::io::stdout().lock(), ring.to_text().as_bytes()).context("writing to standard output")
+    let text = vault_key::with_new(&settings.vault_key)?;
+    std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes()).context("writing to standard output")
 }

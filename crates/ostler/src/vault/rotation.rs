@@ -8,12 +8,11 @@ use ostler_core::ids::CredentialId;
 use ostler_runtime::egress::Egress;
 use ostler_runtime::reseal::{Resealed, keys_in_use, reseal};
 use ostler_runtime::router::SessionRouter;
-use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_store::Store;
 
 use super::KeyHolder;
 use crate::config::VaultKey;
-use crate::{limits, vault_key};
+use crate::limits;
 
 /// Where progress is told.
 pub(crate) type Say = dyn Fn(String) + Send + Sync;
@@ -62,7 +61,7 @@ impl Rotation {
 
     pub(super) async fn step(&self, step: Step) -> anyhow::Result<()> {
         match step {
-            Step::AddKey => self.add_key(),
+            Step::AddKey => self.add_key().await,
             Step::HandOver => self.hand_over().await,
             Step::Reseal => self.reseal().await.map(drop),
             Step::DropFormer => self.drop_former().await,
@@ -73,19 +72,18 @@ impl Rotation {
         (self.say)(text.into());
     }
 
-    fn add_key(&self) -> anyhow::Result<()> {
-        let ring = self.read()?;
-        let is_begun = ring.former().next().is_some() || self.egress.key_ids() != ring.ids();
+    async fn add_key(&self) -> anyhow::Result<()> {
+        let keys = self.holder.look().await?;
+        let is_begun = !keys.former.is_empty() || self.egress.key_ids() != keys.ids();
         if is_begun {
-            self.say(format!("an exchange that was begun is finished; {} has {} keys", self.place(), ring.ids().len()));
+            self.say(format!("an exchange that was begun is finished; {} has {} keys", self.place(), keys.ids().len()));
             return Ok(());
         }
         match &self.from {
             VaultKey::File(path) => {
-                let next = ring.with_new(KeyPair::generate().context("no randomness for a vault key")?);
-                vault_key::replace(path, &next)?;
-                tracing::info!(key = %next.public().id(), former = %ring.public().id(), path = %path.display(), "a new key of vaults was added");
-                self.say(format!("added the key {} to {}", next.public().id(), self.place()));
+                let next = self.holder.add(&keys).await?;
+                tracing::info!(key = %next.newest.id(), former = %keys.newest.id(), path = %path.display(), "a new key of vaults was added");
+                self.say(format!("added the key {} to {}", next.newest.id(), self.place()));
                 Ok(())
             }
             VaultKey::Text(_) | VaultKey::Command(_) => bail!(
@@ -97,13 +95,13 @@ impl Rotation {
     }
 
     async fn hand_over(&self) -> anyhow::Result<()> {
-        let ring = self.read()?;
+        let keys = self.holder.look().await?;
         // Nobody seals for a key meanwhile that is gone then.
         let _still = match &self.router {
             Some(router) => Some(router.no_sealing().await),
             None => None,
         };
-        let (known, has) = (self.egress.key_ids(), ring.ids());
+        let (known, has) = (self.egress.key_ids(), keys.ids());
         let lost: Vec<_> = known.iter().filter(|key| !has.contains(key)).collect();
         if !lost.is_empty() {
             let in_use = keys_in_use(self.store.as_ref()).await.context("looking which keys are needed")?;
@@ -117,9 +115,9 @@ impl Rotation {
                 self.say(format!("the key {key} is not needed any more"));
             }
         }
-        self.holder.take(&ring).await?;
-        tracing::info!(key = %ring.public().id(), keys = has.len(), "secrets are sealed for this key from now on");
-        self.say(format!("new secrets are sealed for the key {}", ring.public().id()));
+        self.holder.take(&keys).await?;
+        tracing::info!(key = %keys.newest.id(), keys = has.len(), "secrets are sealed for this key from now on");
+        self.say(format!("new secrets are sealed for the key {}", keys.newest.id()));
         Ok(())
     }
 
@@ -138,7 +136,7 @@ impl Rotation {
     }
 
     async fn drop_former(&self) -> anyhow::Result<()> {
-        let ring = self.read()?;
+        let keys = self.holder.look().await?;
         // Whoever sealed with a former key has stored it by now, or waits and seals with the new one.
         let _still = match &self.router {
             Some(router) => Some(router.no_sealing().await),
@@ -159,8 +157,8 @@ impl Rotation {
                 named(&stuck)
             );
         }
-        self.say(format!("every secret that opens is sealed for the key {}", ring.public().id()));
-        if ring.former().next().is_none() {
+        self.say(format!("every secret that opens is sealed for the key {}", keys.newest.id()));
+        if keys.former.is_empty() {
             return Ok(());
         }
         if self.keep_former {
@@ -168,7 +166,7 @@ impl Rotation {
             return Ok(());
         }
         let VaultKey::File(path) = &self.from else {
-            let lines: String = ring.former().map(|key| format!("\n  ostler-key-1 {key} ...")).collect();
+            let lines: String = keys.former.iter().map(|key| format!("\n  ostler-key-1 {key} ...")).collect();
             self.say(format!(
                 "nothing needs these any more; take them out of {}, and leave the other lines as they are:{lines}\nthen {}",
                 self.place(),
@@ -179,24 +177,13 @@ impl Rotation {
             ));
             return Ok(());
         };
-        let alone = ring.newest_alone();
-        vault_key::replace(path, &alone)?;
-        for former in ring.former() {
+        self.holder.drop_former(&keys).await?;
+        for former in &keys.former {
             tracing::info!(key = %former.id(), path = %path.display(), "a former key of vaults was taken away");
             self.say(format!("took the key {} out of {}", former.id(), self.place()));
         }
-        self.holder.take(&alone).await?;
         self.say("done; keep a copy of the key apart from the backups, and of the former one for as long as you keep backups of before");
         Ok(())
-    }
-
-    fn read(&self) -> anyhow::Result<KeyRing> {
-        match &self.from {
-            VaultKey::File(path) if path.symlink_metadata().is_err() => {
-                bail!("there is no vault key at {}; bring it back, or let the first start of the server make one", path.display())
-            }
-            from => vault_key::read(from),
-        }
     }
 
     /// Where the key comes from, for people.

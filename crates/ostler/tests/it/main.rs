@@ -17,6 +17,7 @@ mod cut;
 mod doctor;
 mod failures;
 mod interrupts;
+mod keys;
 mod lifetime;
 mod sandboxes;
 mod starting;

@@ -3,7 +3,7 @@
 //! Input -> step -> commit -> fold in, tell followers, start effects. In this order: nothing
 //! starts and nobody is told before the records are on disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ostler_core::call::CallEnd;
@@ -12,6 +12,8 @@ use ostler_core::error::Refusal;
 use ostler_core::events::wire::Event;
 use ostler_core::ids::{EffectId, EnvironmentId, EventId, IncarnationId, OrganizationId, SessionId, WorkspaceId};
 use ostler_core::model::ToolSpec;
+use ostler_core::resources::web::WEB_FETCH;
+use ostler_core::session::calls::Place;
 use ostler_core::session::context::Context;
 use ostler_core::session::effect::{self, Effect};
 use ostler_core::session::plan::ModelPlan;
@@ -27,12 +29,15 @@ use super::deps::Deps;
 use super::effects::{self, Dispatch, Question};
 use super::load::Loaded;
 use super::place::{self, Ahead, Link, Whose};
+use super::remote;
 use super::request::{offered, plan, request};
 use crate::error::RuntimeError;
 use crate::fault::{self, Point};
 use crate::limits;
+use crate::mcp::User;
 use crate::network;
 use crate::subscribe::Hub;
+use crate::web::Behalf;
 
 /// A command, and who waits for its answer.
 #[derive(Debug)]
@@ -96,6 +101,8 @@ pub(crate) struct Actor {
     calls: HashMap<EventId, CancellationToken>,
     /// A sandbox is being started; a second one would end the first.
     starting: bool,
+    /// MCP servers that are being asked for their tools.
+    listing: HashSet<(String, String)>,
     results: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     /// Held by a session that was taken up after a restart, until it got on.
     permit: Option<OwnedSemaphorePermit>,
@@ -104,7 +111,7 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn new(deps: Arc<Deps>, hub: Arc<Hub>, loaded: Loaded) -> Self {
         hub.wake(loaded.row.last_position);
-        let offered = offered(&loaded.state.agent);
+        let offered = offered(&loaded.state.agent, &loaded.state.mcp, &deps);
         let plan = plan(&loaded.state.agent, &offered, &deps.models, deps.max_output_tokens);
         Self {
             deps,
@@ -124,6 +131,7 @@ impl Actor {
             models: HashMap::new(),
             calls: HashMap::new(),
             starting: false,
+            listing: HashSet::new(),
             results: mpsc::channel(limits::SESSION_RESULTS),
             permit: None,
         }
@@ -288,14 +296,24 @@ impl Actor {
             self.context.push(record);
         }
         self.hub.publish(&events);
-        if step.records.iter().any(|record| matches!(&record.body, RecordBody::Updated { change, .. } if change.agent.is_some())) {
-            self.offered = offered(&self.state.agent);
+        if step.records.iter().any(|record| self.changes_tools(&record.body)) {
+            self.offered = offered(&self.state.agent, &self.state.mcp, &self.deps);
             self.plan = plan(&self.state.agent, &self.offered, &self.deps.models, self.deps.max_output_tokens);
         }
         if room > Cost::ZERO {
             self.deps.capped.room(&self.workspace, room);
         }
         Ok(())
+    }
+
+    /// Whether the model may be offered other tools after this.
+    fn changes_tools(&self, body: &RecordBody) -> bool {
+        match body {
+            RecordBody::Updated { change, .. } => change.agent.is_some(),
+            RecordBody::McpListed { .. } | RecordBody::McpUnavailable { .. } => true,
+            RecordBody::TurnStarted { .. } => !self.state.mcp.is_empty(),
+            _ => false,
+        }
     }
 
     /// What an input brought is no longer under way.
@@ -308,6 +326,9 @@ impl Actor {
                 self.calls.remove(call);
             }
             Input::SandboxStarted { .. } | Input::SandboxFailed { .. } => self.starting = false,
+            Input::McpListed { server, url, .. } | Input::McpFailed { server, url, .. } => {
+                self.listing.remove(&(server.clone(), url.clone()));
+            }
             _ => return,
         }
         self.permit = None;
@@ -316,7 +337,7 @@ impl Actor {
     /// What follows from a written step.
     async fn follow_up(&mut self, step: Step, fresh: bool) {
         let settled = step.records.iter().filter_map(|record| match &record.body {
-            RecordBody::CallSettled { call, outcome, .. } if outcome.end != CallEnd::NotRun => Some(call.clone()),
+            RecordBody::CallSettled { call, outcome, mcp: false, .. } if outcome.end != CallEnd::NotRun => Some(call.clone()),
             _ => None,
         });
         effects::acknowledge(&self.link, settled.collect());
@@ -370,7 +391,26 @@ impl Actor {
                 if let Some(call) = self.state.call(&call).cloned() {
                     let cancel = CancellationToken::new();
                     self.calls.insert(call.id.clone(), cancel.clone());
-                    effects::run_call(&self.deps, &self.id, &self.link, Dispatch { call, incarnation, fresh, cancel }, results);
+                    let web = (call.name == WEB_FETCH).then(|| self.behalf());
+                    effects::run_call(&self.deps, &self.id, &self.link, Dispatch { call, incarnation, fresh, cancel, web }, results);
+                }
+            }
+            Effect::RunRemote { call } => {
+                if let Some(call) = self.state.call(&call).cloned() {
+                    let cancel = CancellationToken::new();
+                    self.calls.insert(call.id.clone(), cancel.clone());
+                    match call.place {
+                        Place::Web => remote::search(&self.deps, self.behalf(), call, cancel, results),
+                        Place::Mcp { .. } | Place::Sandbox => {
+                            remote::run_call(&self.deps, self.user(), &self.state.agent, call, cancel, results);
+                        }
+                    }
+                }
+            }
+            Effect::ListMcpTools { server, url } => {
+                // What an earlier turn asked for answers this one, too.
+                if self.listing.insert((server.clone(), url)) {
+                    remote::list_tools(&self.deps, self.user(), &self.state.agent, &server, results);
                 }
             }
             Effect::CancelCall { call } => {
@@ -378,6 +418,22 @@ impl Actor {
                     cancel.cancel();
                 }
             }
+        }
+    }
+
+    /// For whom the web is asked.
+    fn behalf(&self) -> Behalf {
+        let (session, workspace) = (self.id.clone(), self.workspace.clone());
+        Behalf { session, workspace, agent: Arc::clone(&self.state.agent), messages: self.context.messages() }
+    }
+
+    fn user(&self) -> User {
+        User {
+            session: self.id.clone(),
+            organization: self.organization.clone(),
+            workspace: self.workspace.clone(),
+            environment: self.environment.clone(),
+            vaults: self.state.vaults.clone(),
         }
     }
 
@@ -435,6 +491,7 @@ impl Drop for Actor {
         for cancel in self.models.values() {
             cancel.cancel();
         }
+        self.deps.mcp.leave(&self.id);
     }
 }
 

@@ -8,13 +8,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
+use crate::confirmations::Asking;
 use crate::egress::Egress;
+use crate::mcp::McpLinks;
 use crate::network::Networks;
 use crate::parking::Rest;
 use crate::policy::SandboxPolicy;
 use crate::recovery::LastEnd;
 use crate::sandbox::SandboxBackend;
 use crate::turns::Turns;
+use crate::web::Web;
 
 /// Shared by all sessions of a node.
 #[derive(Debug)]
@@ -28,6 +31,9 @@ pub(crate) struct Deps {
     pub(crate) networks: Networks,
     /// Held by who seals, whole by who takes a key away.
     pub(crate) sealing: tokio::sync::RwLock<()>,
+    /// Connections to MCP servers.
+    pub(crate) mcp: McpLinks,
+    pub(crate) asking: Asking,
     pub(crate) ambient: Ambient,
     pub(crate) max_output_tokens: u32,
     pub(crate) last: LastEnd,
@@ -38,6 +44,8 @@ pub(crate) struct Deps {
     pub(crate) starts: Turns,
     /// Who may have an archive made now.
     pub(crate) archives: Turns,
+    /// What the web tools share.
+    pub(crate) web: Web,
     /// Workspaces whose budget refused somebody.
     pub(crate) capped: CappedWorkspaces,
     /// Fires when the server stops.

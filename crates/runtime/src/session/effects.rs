@@ -9,13 +9,13 @@ use futures::FutureExt as _;
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::ids::{EffectId, EventId, IncarnationId, SessionId, WorkspaceId};
 use ostler_core::model::{ModelError, ModelErrorKind, ModelRequest};
-use ostler_core::resources::tools::AVAILABLE_TOOLS;
+use ostler_core::resources::tools::SANDBOX_TOOLS;
 use ostler_core::session::calls::Call;
 use ostler_core::session::plan::TargetName;
 use ostler_core::session::step::Input;
 use ostler_core::time::Timestamp;
 use ostler_models::{Asker, ModelEvent, PreviewKind as ModelPreview, retry};
-use ostler_sandbox::{CallError, CallRequest};
+use ostler_sandbox::{CallError, CallRequest, PAGE};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,7 @@ use crate::limits;
 use crate::network;
 use crate::sandbox::{AttachFailure, SandboxLink};
 use crate::subscribe::{Hub, PreviewKind};
+use crate::web::{self, Behalf};
 
 /// What a task tells its session.
 pub(crate) type Results = mpsc::Sender<Input>;
@@ -113,7 +114,7 @@ impl Voice {
                 }
             }
             ModelEvent::CallNamed { name } => {
-                if AVAILABLE_TOOLS.contains(&name.as_str())
+                if SANDBOX_TOOLS.contains(&name.as_str())
                     && let Some(ahead) = self.ahead.take()
                 {
                     ahead.start();
@@ -155,6 +156,8 @@ pub(crate) struct Dispatch {
     pub(crate) fresh: bool,
     /// Fires when the call is to be ended.
     pub(crate) cancel: CancellationToken,
+    /// For whom, where it is for a page.
+    pub(crate) web: Option<Behalf>,
 }
 
 /// Gives a call to the sandbox, or waits for it there, and brings its result.
@@ -165,7 +168,7 @@ pub(crate) fn run_call(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispa
 }
 
 async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: Dispatch) -> Input {
-    let Dispatch { call, incarnation, fresh, cancel } = dispatch;
+    let Dispatch { call, incarnation, fresh, cancel, web } = dispatch;
     let lost = |fresh: bool| {
         let (call, incarnation) = (call.id.clone(), incarnation.clone());
         if fresh { Input::CallNeverReceived { call, incarnation } } else { Input::CallLost { call, incarnation, why: None } }
@@ -181,7 +184,7 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
         }
     };
     let timeout_ms = call.input.get("timeout_ms").and_then(Value::as_u64);
-    let request = CallRequest {
+    let mut request = CallRequest {
         id: call.id.clone(),
         tool: call.name.clone(),
         input: Value::Object(call.input.clone()),
@@ -194,12 +197,20 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
             outcome: CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun),
         };
     }
+    let mut page = None;
+    if let Some(behalf) = web {
+        match fetched(deps, &behalf, &call, &cancel).await {
+            Ok(fetched) => (request.tool, request.input, page) = (PAGE.to_owned(), fetched.input, Some(fetched.place)),
+            Err(outcome) => return Input::CallFinished { call: call.id, outcome },
+        }
+    }
     fault::point(Point::BeforeDispatch);
     if deps.networks.knows(session) {
         deps.networks.log().began(session, &call.id, deps.ambient.now());
     }
     let ran = run_or_cancel(alive.as_ref(), &request, &cancel).await;
     deps.networks.log().ended(session, &call.id, deps.ambient.now());
+    drop(page);
     match ran {
         Some(Ok(outcome)) => Input::CallFinished { call: call.id, outcome },
         Some(Err(CallError::Refused(why))) => {
@@ -222,6 +233,14 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
             stop(deps, session).await;
             lost(false)
         }
+    }
+}
+
+/// The page that a call names, or how the call ends without it.
+async fn fetched(deps: &Deps, behalf: &Behalf, call: &Call, cancel: &CancellationToken) -> Result<web::Fetched, CallOutcome> {
+    tokio::select! {
+        fetched = web::page(deps, behalf, &call.input) => fetched.map_err(|why| CallOutcome::text(why, true, CallEnd::Finished)),
+        () = cancel.cancelled() => Err(CallOutcome::text("Interrupted by the user while the page was fetched.", true, CallEnd::Cancelled)),
     }
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod deps;
 pub(crate) mod effects;
 pub(crate) mod load;
 pub(crate) mod place;
+pub(crate) mod remote;
 pub(crate) mod request;

@@ -1,14 +1,19 @@
 //! What a session asks the model.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use ostler_core::model::{ModelRequest, ToolSpec};
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::resources::tools::{self, Tool};
 use ostler_core::session::context::Context;
+use ostler_core::session::mcp::{self, McpServerState};
 use ostler_core::session::plan::ModelPlan;
 use ostler_core::session::record::Ask;
 use ostler_models::Models;
+
+use super::deps::Deps;
+use crate::web;
 
 /// Tells the model where its tools run; behind the agent's own prompt, only for agents with tools.
 const SANDBOX_NOTE: &str = "Your built-in tools run in an isolated Linux sandbox. The working directory is /workspace; it is kept for the whole session. \
@@ -47,21 +52,23 @@ pub(crate) fn plan(agent: &SessionAgent, offered: &[ToolSpec], models: &Models, 
 }
 
 fn system(agent: &SessionAgent, offered: &[ToolSpec]) -> Vec<String> {
-    let has_builtin = offered.iter().any(|tool| tools::AVAILABLE_TOOLS.contains(&&*tool.name));
+    let has_builtin = offered.iter().any(|tool| tools::SANDBOX_TOOLS.contains(&&*tool.name));
     let note = has_builtin.then(|| SANDBOX_NOTE.to_owned());
     agent.system.iter().cloned().chain(note).collect()
 }
 
-/// The tools that the agent has and this server can offer: built-in ones first, then its own.
-pub(crate) fn offered(agent: &SessionAgent) -> Arc<[ToolSpec]> {
+/// The tools that the agent has and this server can offer: built-in ones first, then its own, then those of MCP servers.
+pub(crate) fn offered(agent: &SessionAgent, servers: &BTreeMap<String, McpServerState>, deps: &Deps) -> Arc<[ToolSpec]> {
     static BUILTIN: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
         let builtin = ostler_sandbox::builtin_tools().iter();
         builtin.map(|tool| ToolSpec::new(tool.name, tool.description, &tool.input_schema)).collect()
     });
-    let builtin = BUILTIN.iter().filter(|tool| tools::builtin_policy(&agent.tools, &tool.name).is_some()).cloned();
+    let builtin = BUILTIN.iter().cloned().chain(web::specs(deps)).filter(|tool| tools::builtin_policy(&agent.tools, &tool.name).is_some());
     let custom = agent.tools.iter().filter_map(|tool| match tool {
         Tool::Custom { name, description, input_schema } => Some(ToolSpec::new(name.as_str(), description.as_str(), input_schema)),
         Tool::AgentToolset { .. } | Tool::McpToolset { .. } => None,
     });
-    builtin.chain(custom).collect()
+    let far = mcp::offered(agent, servers);
+    let far = far.iter().map(|(name, offered)| ToolSpec::new(name.as_str(), offered.tool.description.as_str(), &offered.tool.input_schema));
+    builtin.chain(custom).chain(far).collect()
 }

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ostler_core::egress::policy::{Code, Network};
-use ostler_core::egress::{Lost, Record, Terms, Unusable};
+use ostler_core::egress::{Lost, Question, Record, Terms, Unusable};
+use ostler_core::events::client::Confirmation;
 use ostler_core::ids::{CredentialId, SessionId, VaultId};
+use ostler_core::resources::confirmation::{Asked, Remember};
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::scope::Scope;
 use ostler_core::time::Timestamp;
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Fetched, Owner, Tried};
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
 use ostler_runtime::network::Changed;
 use ostler_runtime::parking::Rest;
 use ostler_runtime::router::NewSession;
@@ -34,6 +36,9 @@ pub(crate) struct Broker {
     is_down: AtomicBool,
     /// What it will say that happened.
     happened: Mutex<Fetched>,
+    /// The requests that wait, and the answers that were given to single ones.
+    waiting: Mutex<Vec<(SessionId, Question)>>,
+    settled: watch::Sender<Vec<(Question, bool)>>,
 }
 
 impl Broker {
@@ -45,6 +50,8 @@ impl Broker {
             known,
             is_down: AtomicBool::new(false),
             happened: Mutex::default(),
+            waiting: Mutex::default(),
+            settled: watch::Sender::default(),
         }
     }
 
@@ -79,8 +86,12 @@ impl Egress for Broker {
         Ok(sealed.clone())
     }
 
-    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
-        Err(EgressError::Unavailable("it tries nothing".into()))
+    async fn renew_token(&self, _: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        Err(EgressError::Unavailable("it reaches nobody".into()))
+    }
+
+    fn calls(&self) -> Option<&std::path::Path> {
+        None
     }
 
     fn serves_sandboxes(&self) -> bool {
@@ -108,6 +119,18 @@ impl Egress for Broker {
         self.up()?;
         let known = self.known.borrow();
         Ok(sessions.iter().filter(|session| !known.contains_key(*session)).cloned().collect())
+    }
+
+    async fn questions(&self) -> Result<Vec<(SessionId, Vec<Question>)>, EgressError> {
+        self.up()?;
+        Ok(self.waiting.lock().unwrap().iter().map(|(session, question)| (session.clone(), vec![question.clone()])).collect())
+    }
+
+    async fn settle(&self, _: &SessionId, question: Question, is_allowed: bool) -> Result<(), EgressError> {
+        self.up()?;
+        self.waiting.lock().unwrap().retain(|(_, waiting)| *waiting != question);
+        self.settled.send_modify(|settled| settled.push((question, is_allowed)));
+        Ok(())
     }
 
     async fn release(&self, session: &SessionId) -> Result<(), EgressError> {
@@ -297,4 +320,45 @@ async fn a_session_is_told_once_of_credentials_that_it_cannot_use() {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
+}
+
+/// The only question that a session keeps, once it is so.
+async fn kept(node: &Node, session: &SessionId, is_so: impl Fn(&Asked) -> bool) -> Asked {
+    loop {
+        let mut found = node.router.confirmations(&node.scope, session).await.unwrap();
+        if let Some(asked) = found.pop().filter(&is_so) {
+            assert!(found.is_empty(), "{found:?}");
+            return asked;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_asked_about_once_and_answered_once() {
+    let (node, broker, session) = served().await;
+    broker.knows(&session, |terms| terms.is_some()).await;
+    let question = Question { host: "a.test".into(), port: 443, method: "POST".into(), path: Some("/x".into()), rule: "ask a.test".into() };
+    let asks = || broker.waiting.lock().unwrap().push((session.clone(), question.clone()));
+    let answer = |id, result, remember| node.router.answer_confirmation(&node.scope, &session, id, result, remember);
+
+    asks();
+    let asked = kept(&node, &session, |_| true).await;
+    assert_eq!((&asked.question, &asked.answer), (&question, &None));
+    answer(&asked.id, Confirmation::Allow, Remember::Once).await.unwrap();
+    assert!(answer(&asked.id, Confirmation::Deny, Remember::Once).await.is_err());
+    broker.settled.subscribe().wait_for(|settled| settled[..] == [(question.clone(), true)]).await.unwrap();
+    assert!(node.router.confirmations(&node.scope, &session).await.unwrap().is_empty(), "it is used up");
+    assert!(broker.known.borrow()[&session].answers.is_empty(), "what counts once is no part of the terms");
+
+    asks();
+    let again = kept(&node, &session, |_| true).await;
+    assert_ne!(again.id, asked.id);
+    answer(&again.id, Confirmation::Deny, Remember::Session).await.unwrap();
+    let is_denied = |terms: Option<&Terms>| terms.is_some_and(|terms| terms.answers.len() == 1 && !terms.answers[0].is_allowed);
+    broker.knows(&session, is_denied).await;
+    broker.known.send_modify(HashMap::clear);
+    broker.knows(&session, is_denied).await;
+    assert_eq!(kept(&node, &session, |_| true).await.id, again.id, "what is remembered is not asked again");
+    assert_eq!(broker.settled.borrow().len(), 1);
 }

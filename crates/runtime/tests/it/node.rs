@@ -12,10 +12,9 @@ use ostler_core::ids::{AgentId, ApiKeyId, EnvironmentId, EventId, IdSource, Inca
 use ostler_core::resources::agent::AgentBody;
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Principal, Scope, SystemReason, Tenant};
-use ostler_models::{
-    Anthropic, Catalog, CatalogProvider, HttpTransport, HttpTransportConfig, Model, ModelTransport, Models, Prices, ProviderEndpoint,
-    ProviderKind, Secret,
-};
+use ostler_egress::provider::ProviderConfig;
+use ostler_egress::{EgressConfig, Machine};
+use ostler_models::{Anthropic, Catalog, CatalogProvider, HttpTransport, Model, ModelTransport, Models, Prices, ProviderKind};
 use ostler_runtime::ambient::Ambient;
 use ostler_runtime::parking::Rest;
 use ostler_runtime::policy::SandboxPolicy;
@@ -24,6 +23,7 @@ use ostler_runtime::router::{Command, NewSession, RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink};
 use ostler_runtime::subscribe::{Follower, Frame, Previews, StartAt};
 use ostler_sandbox::{CallError, CallRequest, SandboxSpec};
+use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_store::{Bootstrap, EventQuery, NewApiKey, SessionRow, SqliteConfig, SqliteStore, Store};
 use ostler_testkit::ModelServer;
 use serde_json::{Value, json};
@@ -355,6 +355,19 @@ fn prices() -> Prices {
     Prices::new([("m".to_owned(), ostler_models::prices::price([1.0, 5.0, 1.0, 1.0, 1.0]))].into())
 }
 
+/// Starts to take calls for these providers; where.
+fn calls(dir: &std::path::Path, providers: &[ProviderConfig]) -> std::path::PathBuf {
+    let socket = dir.join("calls");
+    // A node before this one was here.
+    let _ = std::fs::remove_file(&socket);
+    let config = EgressConfig::default();
+    let ring = KeyRing::new(KeyPair::generate().unwrap(), Vec::new());
+    let egress = ostler_egress::Egress::start(ring, &config, providers, &Machine::read(&config).unwrap()).unwrap();
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(ostler_egress::calls::serve(egress, listener, nix::unistd::geteuid()));
+    socket
+}
+
 async fn open(
     dir: &std::path::Path,
     model: &ModelServer,
@@ -364,15 +377,15 @@ async fn open(
 ) -> (Arc<SqliteStore>, SessionRouter) {
     let store = Arc::new(SqliteStore::open(SqliteConfig::new(dir)).unwrap());
     let epoch = store.begin_epoch().await.unwrap();
-    let endpoint = |name: &str, base_url: String| ProviderEndpoint {
+    let endpoint = |name: &str, base_url: String| ProviderConfig {
         name: name.into(),
         base_url,
-        key: Secret::new("k"),
         kind: ProviderKind::Anthropic,
+        key: "k".to_owned().into(),
     };
     // Nothing listens on the discard port.
     let endpoints = vec![endpoint("anthropic", model.base_url()), endpoint("broken", "http://127.0.0.1:9".into())];
-    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).unwrap());
+    let transport: Arc<dyn ModelTransport> = Arc::new(HttpTransport::new(calls(dir, &endpoints)).unwrap());
     let adapter = |name: &str| -> (String, Arc<dyn Model>) { (name.into(), Arc::new(Anthropic::new(Arc::clone(&transport), name))) };
     let provider = |name: &str, models: Vec<String>| CatalogProvider { name: name.into(), kind: ProviderKind::Anthropic, models };
     let routes = [("pair".to_owned(), vec!["broken/m".to_owned(), "m".to_owned()])].into();
@@ -389,6 +402,7 @@ async fn open(
         last,
         rest,
         policy: SandboxPolicy::default(),
+        search: None,
     });
     tokio::spawn(router.clone().watch_budgets());
     (store, router)

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ostler_core::egress::{Terms, Unusable};
 use ostler_core::ids::{CredentialId, SessionId, VaultId};
 use ostler_core::scope::{Scope, SystemReason};
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Fetched, Owner, Tried};
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
 use ostler_runtime::reseal::{Resealed, keys_in_use, reseal};
 use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_seal::{Binding, KeyId, PublicKey, Sealed, seal};
@@ -53,8 +53,12 @@ impl Egress for Opener {
         Ok(seal(self.ring.public(), binding, secret.expose()).unwrap())
     }
 
-    async fn validate(&self, _: CredentialToTry) -> Result<Tried, EgressError> {
-        Err(EgressError::Unavailable("it tries nothing".into()))
+    async fn renew_token(&self, _: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        Err(EgressError::Unavailable("it reaches nobody".into()))
+    }
+
+    fn calls(&self) -> Option<&std::path::Path> {
+        None
     }
 
     fn serves_sandboxes(&self) -> bool {

@@ -72,6 +72,7 @@ impl Job {
         let timeout_ms = match (tool, timeout_ms) {
             (tools::BASH, Some(asked)) => asked,
             (tools::BASH, None) => spec.bash_timeout_default_ms,
+            (tools::PAGE, _) => limits::PAGE_TIMEOUT_MS,
             _ => limits::FILE_TOOL_TIMEOUT_MS,
         };
         let timeout_ms = timeout_ms.clamp(1, spec.max_command_ms.clamp(1, limits::BASH_TIMEOUT_MAX_MS));
@@ -142,7 +143,8 @@ fn perform(alone: &Alone, kept: &Kept, job: Option<Job>, control: UnixStream) {
         return supervisor::run(alone, kept, &job, &control);
     }
     // What a file or a pattern makes it take ends this process or the tool's, not init.
-    let _ = sys::limit(Resource::RLIMIT_AS, limits::FILE_TOOL_MEMORY);
+    let memory = if job.tool == tools::PAGE { limits::PAGE_MEMORY } else { limits::FILE_TOOL_MEMORY };
+    let _ = sys::limit(Resource::RLIMIT_AS, memory);
     let result = apart(alone, kept, &job).unwrap_or_else(|error| Err(format!("The tool could not be run: {error}")));
     let outcome = output::of_tool(kept, &job.call, result);
     settle(kept, &job.call, &outcome, control);

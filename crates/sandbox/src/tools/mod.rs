@@ -1,4 +1,4 @@
-//! The tools inside a sandbox: what the model is told of them, and the five that work on files.
+//! The tools inside a sandbox: what the model is told of them, the five that work on files, and one for what the server fetched.
 //! Those run in a process of their own per call, as the agent's user, in the agent's confinement.
 
 mod edit;
@@ -6,6 +6,7 @@ mod files;
 mod find;
 mod glob;
 mod grep;
+mod page;
 mod read;
 mod schema;
 mod write;
@@ -18,6 +19,9 @@ pub use schema::{BuiltinTool, builtin_tools};
 /// The name of the one tool that is not here.
 pub(crate) const BASH: &str = "bash";
 
+/// The tool that makes what the server fetched into text. It is not offered: no name of a model's tool has the sign.
+pub const PAGE: &str = "web:page";
+
 /// Content blocks, or a message of what went wrong.
 pub(crate) type ToolResult = Result<Vec<Value>, String>;
 
@@ -29,6 +33,7 @@ pub(crate) fn run(tool: &str, input: &Value) -> ToolResult {
         "edit" => edit::run(&parse(input)?),
         "glob" => glob::run(&parse(input)?),
         "grep" => grep::run(&parse(input)?),
+        PAGE => page::run(&parse(input)?),
         other => Err(format!("There is no tool {other:?}.")),
     }
 }

@@ -11,6 +11,7 @@ mod home;
 mod images;
 mod lives;
 mod oci;
+mod pages;
 mod probes;
 mod shell;
 mod spares;

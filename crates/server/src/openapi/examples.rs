@@ -20,7 +20,9 @@ pub(super) fn of(operation: &str) -> Value {
         "update_agent" => {
             json!({"prompt": example("Another system prompt, for the version that was read.", json!({"version": 1, "system": "Answer in one sentence."}))})
         }
-        "create_environment" => json!({"minimal": example("The least.", json!({"name": "default"})), "limited": limited()}),
+        "create_environment" => {
+            json!({"minimal": example("The least.", json!({"name": "default"})), "limited": limited(), "rules": ruled()})
+        }
         "update_environment" => {
             json!({"metadata": example("Sets one key and deletes another.", json!({"metadata": {"team": "research", "old": null}}))})
         }
@@ -28,6 +30,10 @@ pub(super) fn of(operation: &str) -> Value {
             json!({"idle": example("Waits for its first message.", json!({"agent": AGENT, "environment_id": ENVIRONMENT})), "started": started()})
         }
         "update_session" => json!({"title": example("Another title.", json!({"title": "Quarterly report"}))}),
+        "answer_confirmation" => {
+            json!({"once": example("One request may go.", json!({"result": "allow"})),
+                   "session": example("None may for as long as the session lives.", json!({"result": "deny", "remember": "session"}))})
+        }
         "send_events" => events(),
         "create_api_key" => json!({"named": example("A key for a program.", json!({"name": "nightly job"}))}),
         "create_vault" => json!({"minimal": example("A vault of one user.", json!({"display_name": "Ada", "metadata": {"user": "u_17"}}))}),
@@ -39,6 +45,18 @@ pub(super) fn of(operation: &str) -> Value {
         "set_budget" => json!({"dollars": example("25 dollars.", limit("2500"))}),
         _ => json!({}),
     }
+}
+
+fn ruled() -> Value {
+    let rules = json!([
+        {"host": "api.github.com", "methods": ["GET"], "action": "allow"},
+        {"host": "api.github.com", "methods": ["POST"], "path": "/repos/*/*/issues", "action": "ask"},
+        {"host": "api.github.com", "action": "deny"},
+    ]);
+    example(
+        "Reads from one host, a person allows each new issue there, and at most 1 GiB goes in and out.",
+        json!({"name": "ruled", "egress": {"rules": rules, "transfer_mib": 1024}}),
+    )
 }
 
 fn example(summary: &str, value: Value) -> Value {

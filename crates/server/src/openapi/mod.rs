@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::api::Api;
 use crate::error::{ErrorBody, ErrorDetails, ErrorEnvelope};
 use crate::routes::{
-    agents, api_keys, budget, credentials, environments, events, health, metrics, models, network, retry, sandboxes, sessions, stream,
-    threads, vaults,
+    agents, api_keys, budget, confirmations, credentials, environments, events, health, metrics, models, network, retry, sandboxes,
+    sessions, stream, threads, vaults,
 };
 
 const ABOUT: &str = "Runs LLM agents as sandboxed, durable, multi-tenant processes. The wire API is that of Claude Managed Agents; what is \
@@ -34,14 +34,14 @@ const TAGS: [(&str, &str); 8] = [
     ("models", "The models that agents can name."),
     (
         "platform",
-        "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live, what they did in the network, counters.",
+        "Extensions: API keys, the budget of a workspace, sessions that were set aside, sandboxes that live, what they did in the network, requests that wait for a person, counters.",
     ),
 ];
 
 const PROBES: (&str, &str) = ("probes", "How the server is, and this description. Needs no key.");
 
 /// Every route of the API, with its description.
-const ROUTES: [fn() -> OpenApiRouter<Api>; 16] = [
+const ROUTES: [fn() -> OpenApiRouter<Api>; 17] = [
     agents::routes,
     environments::routes,
     sessions::routes,
@@ -50,6 +50,7 @@ const ROUTES: [fn() -> OpenApiRouter<Api>; 16] = [
     threads::routes,
     retry::routes,
     network::routes,
+    confirmations::routes,
     vaults::routes,
     credentials::routes,
     sandboxes::routes,

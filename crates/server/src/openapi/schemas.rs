@@ -1,13 +1,14 @@
 //! What schemas say beyond the types of fields: constants, limits, patterns, what is always there.
 //! The limits are those that the handlers check.
 
-use ostler_core::ids::{AgentId, ApiKeyId, CredentialId, EnvironmentId, EventId, SessionId, ThreadId, VaultId};
+use ostler_core::ids::{AgentId, ApiKeyId, ConfirmationId, CredentialId, EnvironmentId, EventId, SessionId, ThreadId, VaultId};
 use ostler_core::limits::{
     ALLOWED_HOSTS, CONTENT_BLOCKS, CREDENTIAL_HOSTS, CUSTOM_TOOL_NAME_CHARS, DENY_MESSAGE_CHARS, DESCRIPTION_CHARS, DISPLAY_NAME_CHARS,
-    EVENTS_PER_REQUEST, INITIAL_EVENTS, MCP_SERVER_NAME_CHARS, MCP_SERVERS, MODEL_ID_CHARS, NAME_CHARS, PACKAGE_CHARS,
-    PACKAGES_PER_MANAGER, SECRET_BYTES, SECRET_NAME_CHARS, SYSTEM_CHARS, TITLE_CHARS, TOOL_DESCRIPTION_CHARS, TOOL_ENTRIES, URL_CHARS,
-    VAULTS_PER_SESSION,
+    EGRESS_RULES, EVENTS_PER_REQUEST, INITIAL_EVENTS, MCP_SERVER_NAME_CHARS, MCP_SERVERS, METHOD_CHARS, MODEL_ID_CHARS, NAME_CHARS,
+    PACKAGE_CHARS, PACKAGES_PER_MANAGER, RULE_METHODS, RULE_PATH_CHARS, RULE_PORTS, SECRET_BYTES, SECRET_NAME_CHARS, SYSTEM_CHARS,
+    TITLE_CHARS, TOOL_DESCRIPTION_CHARS, TOOL_ENTRIES, URL_CHARS, VAULTS_PER_SESSION,
 };
+use ostler_core::resources::egress::EgressSettings;
 use ostler_core::resources::sandbox::SandboxSettings;
 use serde_json::{Value, json};
 
@@ -49,12 +50,13 @@ fn name_rows(schemas: &mut serde_json::Map<String, Value>) {
 }
 
 /// Ids: schema, prefix, of what.
-const IDS: [(&str, &str, &str); 8] = [
+const IDS: [(&str, &str, &str); 9] = [
     ("AgentId", AgentId::PREFIX, "The id of an agent."),
     ("EnvironmentId", EnvironmentId::PREFIX, "The id of an environment."),
     ("SessionId", SessionId::PREFIX, "The id of a session."),
     ("ThreadId", ThreadId::PREFIX, "The id of a thread."),
     ("EventId", EventId::PREFIX, "The id of an event, and with it of a tool call."),
+    ("ConfirmationId", ConfirmationId::PREFIX, "The id of a question about a request."),
     ("ApiKeyId", ApiKeyId::PREFIX, "The id of an API key; not the key."),
     ("VaultId", VaultId::PREFIX, "The id of a vault."),
     ("CredentialId", CredentialId::PREFIX, "The id of a credential; not its secret."),
@@ -70,7 +72,7 @@ fn id(prefix: &str, what: &str) -> Value {
 }
 
 /// Schemas whose `type` always says the same.
-const CONSTANTS: [(&str, &str); 19] = [
+const CONSTANTS: [(&str, &str); 20] = [
     ("Agent", "agent"),
     ("ApiKey", "api_key"),
     ("Budget", "workspace_budget"),
@@ -85,6 +87,7 @@ const CONSTANTS: [(&str, &str); 19] = [
     ("McpServer", "url"),
     ("KilledSandbox", "sandbox_killed"),
     ("ModelInfo", "model"),
+    ("NetworkConfirmation", "confirmation"),
     ("Sandbox", "sandbox"),
     ("Session", "session"),
     ("SessionThread", "session_thread"),
@@ -93,7 +96,7 @@ const CONSTANTS: [(&str, &str); 19] = [
 ];
 
 /// Fields of answers that can be null and are never absent.
-const ALWAYS_THERE: [(&str, &[&str]); 26] = [
+const ALWAYS_THERE: [(&str, &[&str]); 28] = [
     ("Agent", &["archived_at"]),
     ("AgentBody", &["description", "multiagent", "system"]),
     ("ApiKey", &["revoked_at"]),
@@ -108,11 +111,13 @@ const ALWAYS_THERE: [(&str, &[&str]); 26] = [
     ("ListPage_Credential", &["next_page"]),
     ("ListPage_Environment", &["next_page"]),
     ("ListPage_Event", &["next_page"]),
+    ("ListPage_NetworkConfirmation", &["next_page"]),
     ("ListPage_NetworkLogLine", &["next_page"]),
     ("ListPage_SessionThread", &["next_page"]),
     ("ListPage_Vault", &["next_page"]),
     ("McpProbe", &["http_response"]),
     ("ModelPage", &["first_id", "last_id"]),
+    ("NetworkConfirmation", &["answer"]),
     ("NetworkRequest", &["path", "status", "tool_use_id"]),
     ("RefusalDetails", &["category", "explanation"]),
     ("Session", &["archived_at", "budget", "title"]),
@@ -175,7 +180,20 @@ fn rules() -> Vec<(&'static str, &'static str, Value)> {
     rules.extend(vaults());
     let numbers = SandboxSettings::default().numbers().into_iter().filter(|(name, ..)| *name != "command_seconds");
     rules.extend(numbers.map(|(name, ..)| ("SandboxSettings", name, json!({"maximum": u32::MAX}))));
+    let caps = EgressSettings::default().numbers();
+    rules.extend(caps.map(|(name, ..)| ("EgressSettings", name, json!({"maximum": u32::MAX}))));
+    rules.extend(egress());
     rules
+}
+
+fn egress() -> Vec<(&'static str, &'static str, Value)> {
+    let method = json!({"type": "string", "pattern": format!("^[A-Z-]{{1,{METHOD_CHARS}}}$"), "not": {"const": "CONNECT"}});
+    vec![
+        ("EgressSettings", "rules", items(EGRESS_RULES)),
+        ("EgressRule", "ports", json!({"minItems": 1, "maxItems": RULE_PORTS, "items": {"minimum": 1, "maximum": u16::MAX}})),
+        ("EgressRule", "methods", json!({"minItems": 1, "maxItems": RULE_METHODS, "items": method})),
+        ("EgressRule", "path", json!({"pattern": "^/", "maxLength": RULE_PATH_CHARS})),
+    ]
 }
 
 fn secret() -> Value {

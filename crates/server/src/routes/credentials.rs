@@ -9,7 +9,8 @@ use ostler_core::resources::credential::{Auth, CredentialBody, CredentialCreateP
 use ostler_core::resources::validation::{CredentialValidation, ValidationStatus};
 use ostler_core::resources::vault::VaultBody;
 use ostler_core::time::Timestamp;
-use ostler_runtime::egress::{CredentialToTry, EgressError, Renewed, Tried};
+use ostler_runtime::egress::EgressError;
+use ostler_runtime::mcp::Tried;
 use ostler_runtime::network::Changed;
 use ostler_store::{ChildInsertion, Document, Family, StoreError};
 use serde::Serialize;
@@ -282,7 +283,6 @@ async fn validate(
     caller: Caller,
     Ids(vault, id): Ids<VaultId, CredentialId>,
 ) -> ApiResult<Json<CredentialValidation>> {
-    let _sealing = api.state.router.sealing().await;
     let (before, stored) = found(&api, &caller, &vault, &id).await?;
     let Auth::McpOauth { refresh, .. } = &stored.body.auth else {
         return Err(Refusal::invalid("only credentials of the type mcp_oauth can be tried").into());
@@ -291,19 +291,13 @@ async fn validate(
         return Err(Refusal::invalid("the credential is archived and has no secrets any more").into());
     }
     let has_refresh_token = refresh.is_some();
-    let whose = Whose { caller: &caller, vault: &vault, credential: &id };
-    let sealed = sealing::from_text(before.sealed.as_deref())?;
-    let asked = CredentialToTry { of: whose.owner(), auth: stored.body.auth.clone(), sealed };
-    let tried = match api.state.router.egress().validate(asked).await {
+    let tried = match api.state.router.try_credential(before).await {
         Err(EgressError::Unavailable(reason)) => {
             tracing::warn!(credential = %id, reason, "a credential could not be tried");
-            Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: None }
+            Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None }
         }
         tried => tried.map_err(sealing::refused)?,
     };
-    if let Some(renewed) = tried.renewed {
-        keep(&api, &caller, before, *stored.body, renewed).await?;
-    }
     Ok(Json(CredentialValidation {
         credential_id: id,
         has_refresh_token,
@@ -314,16 +308,4 @@ async fn validate(
         validated_at: api.now(),
         vault_id: vault,
     }))
-}
-
-/// Keeps new tokens, unless the credential was changed meanwhile: what a person sent counts more.
-async fn keep(api: &Api, caller: &Caller, before: Document, mut body: CredentialBody, renewed: Renewed) -> ApiResult<()> {
-    let mut parts = sealing::from_text(before.sealed.as_deref())?;
-    parts.extend(renewed.sealed);
-    if let Auth::McpOauth { expires_at, .. } = &mut body.auth {
-        *expires_at = renewed.expires_at;
-    }
-    let next = Document { body: documents::text(&body)?, sealed: sealing::to_text(&parts), ..before };
-    replaced(api, caller, next).await?;
-    Ok(())
 }

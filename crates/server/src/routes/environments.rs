@@ -129,13 +129,13 @@ async fn update(
     Id(id): Id<EnvironmentId>,
     JsonBody(params, _room): JsonBody<EnvironmentUpdateParams>,
 ) -> ApiResult<Json<Environment>> {
-    let asked = params.sandbox.clone();
     let change = |body: &EnvironmentBody| {
         let next = body.updated(params.clone())?;
         // What was allowed when it was asked for stays.
-        if asked.is_some() {
-            api.state.router.check_environment(&next)?;
-        }
+        let mut asked = next.clone();
+        asked.sandbox = asked.sandbox.filter(|_| params.sandbox.is_some());
+        asked.egress = asked.egress.filter(|_| params.egress.is_some());
+        api.state.router.check_environment(&asked)?;
         Ok(next)
     };
     let updated = documents::update(&api, &caller, &id, None, change).await?;

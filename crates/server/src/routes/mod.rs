@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod budget;
+pub(crate) mod confirmations;
 pub(crate) mod credentials;
 pub(crate) mod docs;
 pub(crate) mod environments;

@@ -90,7 +90,11 @@ async fn a_revoked_key_opens_nothing_at_once() {
 
 /// A body that is valid wherever one is needed.
 fn body_for(path: &str) -> Value {
-    if path.ends_with("/events") { json!({"events": [{"type": "user.interrupt"}]}) } else { json!({}) }
+    match path {
+        path if path.ends_with("/events") => json!({"events": [{"type": "user.interrupt"}]}),
+        path if path.contains("/confirmations/") => json!({"result": "allow"}),
+        _ => json!({}),
+    }
 }
 
 #[tokio::test]
@@ -106,6 +110,7 @@ async fn foreign_ids_are_answered_as_unknown_ones() {
         ("{environment_id}", text(&seen["environment_id"])),
         ("{thread_id}", text(&threads["data"][0]["id"])),
         ("{api_key_id}", text(&keys["data"][0]["id"])),
+        ("{confirmation_id}", "conf_1".to_owned()),
     ];
     let mut checked = 0;
     for (method, path) in operations().into_iter().filter(|(_, path)| path.contains('{')) {

@@ -51,7 +51,7 @@ async fn the_server_takes_every_example_of_a_request() {
     let credential = server.home.post(&format!("/v1/vaults/{vault}/credentials"), json!({"auth": auth})).await;
     let credential = credential.body["id"].as_str().unwrap().to_owned();
     let filled = |text: &str| {
-        let text = text.replace("{vault_id}", &vault).replace("{credential_id}", &credential);
+        let text = text.replace("{confirmation_id}", "conf_1").replace("{vault_id}", &vault).replace("{credential_id}", &credential);
         let text = text.replace("{agent_id}", &agent).replace("{environment_id}", &environment).replace("{session_id}", &session);
         text.replace(AGENT, &agent).replace(ENVIRONMENT, &environment)
     };
@@ -68,6 +68,8 @@ async fn the_server_takes_every_example_of_a_request() {
                 match name.as_str() {
                     // They answer a call, and none waits.
                     "confirmation" | "result" => assert!(message.contains("waits for"), "{name}: {}", found.body),
+                    // They answer a question about a request, and none waits.
+                    "once" | "session" => assert!(message.contains("waits in this session"), "{name}: {}", found.body),
                     // This server knows no price of its model, and looks at that last.
                     "started" => assert!(message.contains("model_not_budgetable"), "{name}: {}", found.body),
                     _ => assert_eq!(found.status, 200, "{method} {path} {name}: {}", found.body),

@@ -25,11 +25,10 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use ostler_core::egress::{Terms, Unusable};
 use ostler_core::ids::{IncarnationId, SessionId};
-use ostler_core::resources::validation::ValidationStatus;
 use ostler_core::scope::{Principal, Scope, Tenant};
 use ostler_models::{DemoModel, Models, Prices};
 use ostler_runtime::ambient::Ambient;
-use ostler_runtime::egress::{CredentialToTry, Egress, EgressError, Fetched, Owner, Renewed, Tried};
+use ostler_runtime::egress::{Egress, EgressError, Fetched, Owner, TokenAnswer, TokenToRenew};
 use ostler_runtime::policy::SandboxPolicy;
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::{AttachFailure, Living, SandboxBackend, SandboxLink, SandboxSpec};
@@ -110,9 +109,12 @@ impl Egress for Opener {
         seal(self.0.public(), binding, secret.expose()).map_err(|error| EgressError::Refused(error.to_string()))
     }
 
-    async fn validate(&self, credential: CredentialToTry) -> Result<Tried, EgressError> {
-        let renewed = Renewed { sealed: credential.sealed, expires_at: None };
-        Ok(Tried { status: ValidationStatus::Unknown, mcp_probe: None, refresh: None, renewed: Some(renewed) })
+    async fn renew_token(&self, _: TokenToRenew) -> Result<TokenAnswer, EgressError> {
+        Err(EgressError::Unavailable("it reaches nobody".into()))
+    }
+
+    fn calls(&self) -> Option<&std::path::Path> {
+        None
     }
 
     fn serves_sandboxes(&self) -> bool {
@@ -206,6 +208,7 @@ async fn server_with(adapt: impl FnOnce(&mut ServerConfig)) -> Server {
         last: ostler_runtime::recovery::LastEnd::Orderly,
         rest: ostler_runtime::parking::Rest::default(),
         policy: SandboxPolicy::default(),
+        search: None,
     });
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 8787)));
     adapt(&mut config);

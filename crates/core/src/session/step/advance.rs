@@ -2,12 +2,13 @@
 //! the next turn.
 
 use super::Stepper;
+use super::mcp::remote_unknown;
 use super::tools::outcome_unknown;
 use crate::call::{CallEnd, CallOutcome};
 use crate::events::wire::{RefusalDetails, RetryStatus, SessionError, StopReason};
 use crate::ids::EventId;
 use crate::limits;
-use crate::session::calls::CallState;
+use crate::session::calls::{CallState, Place};
 use crate::session::record::{QueuedInput, RecordBody, Try};
 use crate::session::state::Phase;
 
@@ -57,6 +58,9 @@ impl Stepper<'_> {
             self.pause(waiting);
             return false;
         }
+        if self.state.steps == 0 && self.state.calls.is_empty() && self.state.mcp_due().next().is_some() {
+            return false;
+        }
         if self.state.steps >= limits::STEPS_PER_TURN {
             let message = format!("the turn took {} model requests, which is the limit; send a message to go on", limits::STEPS_PER_TURN);
             self.give_up(SessionError::ToolUseLimitReachedError { message, retry_status: RetryStatus::Exhausted {} });
@@ -74,17 +78,6 @@ impl Stepper<'_> {
     pub(super) fn start_turn(&mut self, inputs: Vec<QueuedInput>) {
         let running = self.running_events();
         self.emit(RecordBody::TurnStarted { inputs, running });
-        let servers: Vec<String> = self.state.agent.mcp_servers.iter().map(|server| server.name.clone()).collect();
-        for mcp_server_name in servers {
-            let message = format!(
-                "the MCP server {mcp_server_name:?} cannot be reached: this server does not connect to MCP servers yet; the session goes on without its tools"
-            );
-            let event = self.event_id();
-            self.emit(RecordBody::Faulted {
-                event,
-                error: SessionError::McpConnectionFailedError { mcp_server_name, message, retry_status: RetryStatus::Retrying {} },
-            });
-        }
     }
 
     /// Tells clients what the session waits for.
@@ -109,15 +102,9 @@ impl Stepper<'_> {
 
     /// Leaves nothing open: every call gets a result, every accepted input becomes an event.
     pub(super) fn close(&mut self, why: &str) {
-        let dispatched: Vec<EventId> = self
-            .state
-            .calls
-            .iter()
-            .filter(|call| call.state == CallState::Running && call.incarnation.is_some())
-            .map(|call| call.id.clone())
-            .collect();
+        let dispatched: Vec<EventId> = self.state.calls.iter().filter(|call| call.is_under_way()).map(|call| call.id.clone()).collect();
         for call in dispatched {
-            self.settle(call, false, outcome_unknown(None));
+            self.settle_unknown(call);
         }
         self.settle_open(|_| true, why);
         if !self.state.queue.is_empty() {
@@ -154,13 +141,7 @@ impl Stepper<'_> {
 
     /// The same for calls that would run but that no sandbox was given yet.
     fn settle_undispatched(&mut self) {
-        let open: Vec<EventId> = self
-            .state
-            .calls
-            .iter()
-            .filter(|call| call.state == CallState::Running && call.incarnation.is_none())
-            .map(|call| call.id.clone())
-            .collect();
+        let open: Vec<EventId> = self.state.calls.iter().filter(|call| call.waits_for_sandbox()).map(|call| call.id.clone()).collect();
         for call in open {
             self.settle(call, false, CallOutcome::text("Interrupted by the user before it ran.", true, CallEnd::NotRun));
         }
@@ -169,6 +150,16 @@ impl Stepper<'_> {
     /// Journals a result; tools of the client have no event of ours.
     pub(super) fn settle(&mut self, call: EventId, custom: bool, outcome: CallOutcome) {
         let event = (!custom).then(|| self.event_id());
-        self.emit(RecordBody::CallSettled { call, event, outcome });
+        let mcp = self.state.call(&call).is_some_and(|call| matches!(call.place, Place::Mcp { .. }));
+        self.emit(RecordBody::CallSettled { call, event, outcome, mcp });
+    }
+
+    /// The same for a call that may have run.
+    pub(super) fn settle_unknown(&mut self, call: EventId) {
+        let outcome = match self.state.call(&call).map(|call| &call.place) {
+            Some(Place::Mcp { .. }) => remote_unknown(),
+            _ => outcome_unknown(None),
+        };
+        self.settle(call, false, outcome);
     }
 }

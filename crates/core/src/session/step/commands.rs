@@ -306,6 +306,7 @@ impl Stepper<'_> {
                 return self.request(attempt, lost);
             }
         }
+        self.lose_remote();
         self.advance();
     }
 }

@@ -3,6 +3,8 @@
 mod advance;
 mod budget;
 mod commands;
+mod confirmations;
+mod mcp;
 mod model;
 mod tools;
 
@@ -11,15 +13,18 @@ mod tests;
 
 use super::effect::{self, Effect};
 use super::fault::CredentialFault;
+use super::mcp::McpTool;
 use super::plan::ModelPlan;
 use super::record::{IdleEvents, RECORD_VERSION, Record, RecordBody, RunningEvents};
 use super::state::State;
 use crate::call::CallOutcome;
+use crate::egress::Question;
 use crate::error::Refusal;
-use crate::events::client::ClientEvent;
+use crate::events::client::{ClientEvent, Confirmation};
 use crate::events::wire::Event;
-use crate::ids::{EffectId, EventId, IdSource, IncarnationId};
+use crate::ids::{ConfirmationId, EffectId, EventId, IdSource, IncarnationId};
 use crate::model::{ModelError, ModelResponse};
+use crate::resources::confirmation::Remember;
 use crate::resources::session::{SessionUpdateParams, SessionUsage};
 use crate::scope::Principal;
 use crate::time::Timestamp;
@@ -45,6 +50,27 @@ pub enum Input {
     },
     /// A budget that it shares was raised or removed.
     SharedBudgetRaised,
+    /// The sandbox sent requests about which a person is asked. Those that are asked about already change nothing.
+    NetworkAsked {
+        /// The requests.
+        questions: Vec<Question>,
+    },
+    /// A client answers such a question; refused where it has an answer already.
+    NetworkAnswered {
+        /// The question.
+        confirmation: ConfirmationId,
+        /// The answer.
+        result: Confirmation,
+        /// For how long it counts.
+        remember: Remember,
+        /// Who.
+        principal: Principal,
+    },
+    /// An answer that counts once is about to be given to a request; refused where it was used before.
+    NetworkUsed {
+        /// The question.
+        confirmation: ConfirmationId,
+    },
     /// The session died too often in a row.
     SetAside {
         /// How often.
@@ -79,6 +105,26 @@ pub enum Input {
     CredentialsFaulted {
         /// Which, and why.
         faults: Vec<CredentialFault>,
+    },
+    /// An MCP server listed its tools.
+    McpListed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The address that was asked.
+        url: String,
+        /// Its tools.
+        tools: Vec<McpTool>,
+    },
+    /// An MCP server cannot be used.
+    McpFailed {
+        /// The server, as the agent calls it.
+        server: String,
+        /// The address that was asked.
+        url: String,
+        /// Why, and what to do.
+        message: String,
+        /// Whether it is about who asks.
+        is_authentication: bool,
     },
     /// A sandbox lives.
     SandboxStarted {
@@ -125,6 +171,9 @@ impl Input {
             | Self::Archive
             | Self::Retry { .. }
             | Self::SharedBudgetRaised
+            | Self::NetworkAsked { .. }
+            | Self::NetworkAnswered { .. }
+            | Self::NetworkUsed { .. }
             | Self::SetAside { .. }
             | Self::Park
             | Self::CredentialsFaulted { .. }
@@ -132,6 +181,8 @@ impl Input {
             Self::ModelAnswered { .. }
             | Self::ModelFailed { .. }
             | Self::TimerFired { .. }
+            | Self::McpListed { .. }
+            | Self::McpFailed { .. }
             | Self::SandboxStarted { .. }
             | Self::SandboxFailed { .. }
             | Self::CallFinished { .. }
@@ -193,11 +244,18 @@ pub fn step(state: &State, input: Input, now: Now<'_>) -> Result<Step, Refusal> 
         Input::Archive => stepper.archive()?,
         Input::Retry { principal } => stepper.retry(principal)?,
         Input::SharedBudgetRaised => stepper.resume_if_budget(),
+        Input::NetworkAsked { questions } => stepper.network_asked(questions),
+        Input::NetworkAnswered { confirmation, result, remember, principal } => {
+            stepper.network_answered(&confirmation, result, remember, &principal)?;
+        }
+        Input::NetworkUsed { confirmation } => stepper.network_used(&confirmation)?,
         Input::SetAside { deaths } => stepper.set_aside(deaths),
         Input::Recovered => stepper.recover(),
         Input::ModelAnswered { effect, response } => stepper.model_answered(&effect, *response),
         Input::ModelFailed { effect, error, delay_ms } => stepper.model_failed(&effect, error, delay_ms),
         Input::TimerFired { timer } => stepper.timer_fired(&timer),
+        Input::McpListed { server, url, tools } => stepper.mcp_listed(server, &url, tools),
+        Input::McpFailed { server, url, message, is_authentication } => stepper.mcp_failed(server, &url, &message, is_authentication),
         Input::Park => stepper.park(),
         Input::CredentialsFaulted { faults } => stepper.credentials_faulted(faults),
         Input::SandboxStarted { incarnation } => stepper.sandbox_started(incarnation),
@@ -274,6 +332,6 @@ impl<'a> Stepper<'a> {
     }
 
     fn usage(&self) -> SessionUsage {
-        SessionUsage::new(&self.state.usage, self.state.cost, self.state.active_micros_at(self.at))
+        SessionUsage::new(&self.state.usage, self.state.web, self.state.cost, self.state.active_micros_at(self.at))
     }
 }

@@ -9,6 +9,7 @@ use crate::ids::EffectId;
 use crate::limits;
 use crate::model::{BlockKind, ModelError, ModelErrorKind, ModelResponse, ModelStop};
 use crate::resources::tools::{self, PermissionPolicy};
+use crate::resources::web::WEB_FETCH;
 use crate::session::record::{CallTarget, NewCall, RecordBody, RescheduledEvents, Try};
 use crate::session::state::Phase;
 
@@ -92,6 +93,9 @@ impl Stepper<'_> {
         if tools::has_custom(&self.state.agent.tools, name) {
             return (CallTarget::Custom, refused);
         }
+        if let Some(target) = self.mcp_target(name) {
+            return (target, refused);
+        }
         let read_only = tools::READ_ONLY_TOOLS.contains(&name);
         let policy = tools::builtin_policy(&self.state.agent.tools, name).filter(|_| tools::AVAILABLE_TOOLS.contains(&name));
         let Some(policy) = policy else {
@@ -101,7 +105,8 @@ impl Stepper<'_> {
         if refused.is_some() {
             return (CallTarget::Builtin { read_only, permission: EvaluatedPermission::Deny, evaluation: None }, refused);
         }
-        let (permission, evaluation) = evaluate(policy, read_only);
+        // It changes nothing, but an address can carry something out.
+        let (permission, evaluation) = evaluate(policy, read_only && name != WEB_FETCH);
         (CallTarget::Builtin { read_only, permission, evaluation: Some(evaluation) }, None)
     }
 
@@ -188,7 +193,7 @@ enum NextTry {
 }
 
 /// `auto` allows only tools that are declared read-only; it never judges a command by its text.
-fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, Evaluation) {
+pub(super) fn evaluate(policy: PermissionPolicy, read_only: bool) -> (EvaluatedPermission, Evaluation) {
     match policy {
         PermissionPolicy::AlwaysAllow => (EvaluatedPermission::Allow, Evaluation::AlwaysAllow {}),
         PermissionPolicy::AlwaysAsk => (EvaluatedPermission::Ask, Evaluation::AlwaysAsk {}),

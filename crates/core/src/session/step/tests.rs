@@ -2,8 +2,10 @@
 
 mod budgets;
 mod calls;
+mod confirmations;
 mod interrupts;
 mod lifecycle;
+mod mcp;
 mod recovery;
 mod story;
 mod targets;

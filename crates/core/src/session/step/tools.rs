@@ -51,8 +51,7 @@ impl Stepper<'_> {
     }
 
     pub(super) fn sandbox_failed(&mut self, message: &str) {
-        let undispatched = |call: &Call| call.state == CallState::Running && call.incarnation.is_none();
-        if !self.state.calls.iter().any(undispatched) {
+        if !self.state.calls.iter().any(Call::waits_for_sandbox) {
             return;
         }
         let message: String = message.chars().take(limits::ERROR_MESSAGE_CHARS).collect();

@@ -10,18 +10,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{plain, user};
-use crate::{
-    Anthropic, HttpTransport, HttpTransportConfig, Model, ModelEvent, OpenAi, OpenAiOptions, PreviewKind, ProviderEndpoint, ProviderKind,
-    Secret,
-};
+use crate::test_egress::{TestEgress, provider};
+use crate::{Anthropic, Model, ModelEvent, OpenAi, OpenAiOptions, PreviewKind, ProviderKind};
 
-fn transport(base_url: &str) -> Arc<HttpTransport> {
-    let endpoint = |name: &str, base_url: String, kind| ProviderEndpoint { name: name.into(), base_url, key: Secret::new("sk-test"), kind };
-    let endpoints = vec![
-        endpoint("chat", format!("{base_url}/v1"), ProviderKind::OpenAi),
-        endpoint("anthropic", base_url.to_owned(), ProviderKind::Anthropic),
-    ];
-    Arc::new(HttpTransport::new(HttpTransportConfig::new(endpoints)).unwrap())
+fn transport(base_url: &str) -> Arc<TestEgress> {
+    Arc::new(TestEgress::start(vec![
+        provider("chat", &format!("{base_url}/v1"), ProviderKind::OpenAi),
+        provider("anthropic", base_url, ProviderKind::Anthropic),
+    ]))
 }
 
 fn model(base_url: &str) -> OpenAi {

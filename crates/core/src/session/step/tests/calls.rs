@@ -44,7 +44,8 @@ fn policies_decide_who_has_to_be_asked() {
         ("edit", "use:edit ] waits:1", ""),
         ("lookup", "use:lookup ] waits:1", ""),
         ("glob", "use:glob ] result! [", "model:1"),
-        ("web_fetch", "use:web_fetch ] result! [", "model:1"),
+        ("web_fetch", "use:web_fetch ] waits:1", ""),
+        ("web_search", "use:web_search ]", "remote:web_search"),
         ("nonesuch", "use:nonesuch ] result! [", "model:1"),
     ] {
         let mut story = Story::new();

@@ -162,3 +162,15 @@ fn ends(story: &Story) -> Vec<CallEnd> {
         .filter_map(|record| if let RecordBody::CallSettled { outcome, .. } = &record.body { Some(outcome.end) } else { None })
         .collect()
 }
+
+#[test]
+fn a_search_that_was_under_way_when_the_server_stopped_is_made_again_and_counted_once() {
+    let mut story = Story::new();
+    story.message("hi").calls(&["web_search"]).told();
+    assert_eq!(story.started(), "remote:web_search");
+    story.recovers();
+    assert_eq!((story.told().as_str(), story.started().as_str()), ("", "remote:web_search"));
+    story.finishes(0);
+    assert_eq!(story.started(), "model:1");
+    assert_eq!((story.state.web.web_search_requests, story.state.web.web_fetch_requests), (1, 0));
+}

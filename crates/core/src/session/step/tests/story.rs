@@ -18,6 +18,7 @@ use crate::resources::session::SessionAgent;
 use crate::scope::Principal;
 use crate::session::context::Context;
 use crate::session::effect::Effect;
+use crate::session::mcp::McpTool;
 use crate::session::plan::{ModelPlan, ModelTarget, TargetName};
 use crate::session::project::{Shared, project};
 use crate::session::record::{Record, RecordBody};
@@ -61,6 +62,7 @@ impl Story {
                 {"name": "edit", "permission_policy": {"type": "always_ask"}},
                 {"name": "write", "permission_policy": {"type": "auto"}},
                 {"name": "grep", "permission_policy": {"type": "auto"}},
+                {"name": "web_fetch", "permission_policy": {"type": "auto"}},
                 {"name": "glob", "enabled": false}
             ]},
             {"type": "custom", "name": "lookup", "description": "d", "input_schema": {"type": "object"}}
@@ -209,6 +211,22 @@ impl Story {
         self.happens(Input::CallNeverReceived { call, incarnation })
     }
 
+    pub(super) fn wait_minutes(&mut self, minutes: i64) -> &mut Self {
+        self.at += minutes * 60_000_000;
+        self
+    }
+
+    /// An MCP server lists tools, each described so.
+    pub(super) fn lists(&mut self, server: &str, tools: &[(&str, &str)]) -> &mut Self {
+        let tool = |(name, description): &(&str, &str)| McpTool {
+            name: (*name).into(),
+            description: (*description).into(),
+            input_schema: json!({"type": "object"}),
+        };
+        let url = self.state.agent.mcp_servers[0].url.clone();
+        self.happens(Input::McpListed { server: server.into(), url, tools: tools.iter().map(tool).collect() })
+    }
+
     pub(super) fn recovers(&mut self) -> &mut Self {
         self.happens(Input::Recovered)
     }
@@ -249,6 +267,8 @@ impl Story {
                 Effect::SetTimer { .. } => "timer".into(),
                 Effect::StartSandbox => "sandbox".into(),
                 Effect::RunCall { call, .. } => format!("run:{}", name(call)),
+                Effect::RunRemote { call } => format!("remote:{}", name(call)),
+                Effect::ListMcpTools { server, .. } => format!("list:{server}"),
                 Effect::CancelCall { call } => format!("cancel:{}", name(call)),
             })
             .collect();
@@ -299,6 +319,8 @@ fn word(body: &EventBody) -> Option<String> {
         EventBody::ModelRequestStart {} => "[".to_owned(),
         EventBody::ModelRequestEnd { is_error, .. } => if *is_error { "!]" } else { "]" }.to_owned(),
         EventBody::AgentToolUse { name, .. } | EventBody::AgentCustomToolUse { name, .. } => format!("use:{name}"),
+        EventBody::AgentMcpToolUse { mcp_server_name, name, .. } => format!("use:{mcp_server_name}/{name}"),
+        EventBody::AgentMcpToolResult { is_error, .. } => if *is_error { "far-result!" } else { "far-result" }.to_owned(),
         EventBody::AgentToolResult { is_error, .. } => if *is_error { "result!" } else { "result" }.to_owned(),
         other => other.kind().trim_start_matches("session.status_").trim_start_matches("session.").trim_start_matches("agent.").to_owned(),
     };

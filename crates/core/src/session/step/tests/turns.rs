@@ -174,13 +174,3 @@ fn a_turn_has_only_so_many_steps() {
     assert_eq!(story.told(), "result error exhausted");
     assert_eq!(story.message("go on").started(), "model:1");
 }
-
-#[test]
-fn mcp_servers_are_missed_at_every_turn() {
-    let mut story = Story::with(
-        json!({"mcp_servers": [{"type": "url", "name": "far", "url": "https://far.test"}], "tools": [{"type": "mcp_toolset", "mcp_server_name": "far"}]}),
-    );
-    for _ in 0..2 {
-        assert_eq!(story.message("hi").says("ok").told(), "user.message running error [ message ] idle");
-    }
-}

@@ -7,13 +7,16 @@ use async_trait::async_trait;
 use ostler_core::ids::{CredentialId, OrganizationId, VaultId, WorkspaceId};
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::time::Timestamp;
-use ostler_egress::{Egress as Opener, EgressConfig, control};
+use ostler_egress::{Egress as Opener, EgressConfig, Machine, control};
+use ostler_seal::open::{KeyPair, KeyRing};
 use ostler_seal::{Binding, Bound, Sealed, seal};
 use ostler_store::{Document, Family, SqliteConfig, SqliteStore};
 use tokio::net::UnixListener;
 
 use super::*;
 use crate::egress::EgressLink;
+use crate::vault::Keys;
+use crate::vault_key;
 
 const SYSTEM: Scope = Scope::System(SystemReason::Recovery);
 const CREDENTIALS: [&str; 3] = ["vcrd_1", "vcrd_2", "vcrd_3"];
@@ -33,15 +36,34 @@ struct Life {
 }
 
 struct Holder {
+    from: VaultKey,
     opener: Arc<Opener>,
     link: Arc<EgressLink>,
 }
 
 #[async_trait]
 impl KeyHolder for Holder {
-    async fn take(&self, ring: &KeyRing) -> anyhow::Result<()> {
-        self.opener.take_keys(ring.clone());
-        self.link.await_keys(ring).await
+    async fn look(&self) -> anyhow::Result<Keys> {
+        Ok(Keys::of(&vault_key::read(&self.from)?))
+    }
+
+    async fn add(&self, _: &Keys) -> anyhow::Result<Keys> {
+        let VaultKey::File(path) = &self.from else { panic!("only a file can be changed") };
+        vault_key::replace(path, &vault_key::read(&self.from)?.with_new(KeyPair::generate()?))?;
+        self.look().await
+    }
+
+    async fn take(&self, keys: &Keys) -> anyhow::Result<()> {
+        let ring = vault_key::read(&self.from)?;
+        assert_eq!(ring.ids(), keys.ids());
+        self.opener.take_keys(ring);
+        self.link.await_keys(keys.clone()).await
+    }
+
+    async fn drop_former(&self, _: &Keys) -> anyhow::Result<()> {
+        let VaultKey::File(path) = &self.from else { panic!("only a file can be changed") };
+        vault_key::replace(path, &vault_key::read(&self.from)?.newest_alone())?;
+        self.take(&self.look().await?).await
     }
 }
 
@@ -107,11 +129,14 @@ impl Disk {
     /// A process begins: it has the keys that are kept.
     async fn begin(&self) -> Life {
         let ring = vault_key::read(&self.from).unwrap();
-        let opener = Opener::start(ring.clone(), &EgressConfig::default()).unwrap();
+        let opener = {
+            let config = EgressConfig::default();
+            Opener::start(ring.clone(), &config, &[], &Machine::read(&config).unwrap()).unwrap()
+        };
         let socket = self.dir.path().join("egress.sock");
         let _ = std::fs::remove_file(&socket);
-        tokio::spawn(control::serve(Arc::clone(&opener), UnixListener::bind(&socket).unwrap()));
-        let link = Arc::new(EgressLink::connect(socket, &ring).await.unwrap().0);
+        tokio::spawn(control::serve(Arc::clone(&opener), UnixListener::bind(&socket).unwrap(), nix::unistd::geteuid()));
+        let link = Arc::new(EgressLink::connect(socket.clone(), socket, Keys::of(&ring)).await.unwrap().0);
         let said: Arc<Mutex<Vec<String>>> = Arc::default();
         let says = Arc::clone(&said);
         let rotation = Rotation {
@@ -119,7 +144,7 @@ impl Disk {
             keep_former: false,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             egress: Arc::clone(&link) as Arc<dyn Egress>,
-            holder: Arc::new(Holder { opener: Arc::clone(&opener), link }),
+            holder: Arc::new(Holder { from: self.from.clone(), opener: Arc::clone(&opener), link }),
             router: None,
             say: Arc::new(move |text| says.lock().unwrap().push(text)),
         };

@@ -1,0 +1,69 @@
+//! MCP servers: the token of a credential goes into the one header that it is for, to the one address that it is bound to.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use ostler_core::egress::calls::{ORGANIZATION, SEALED, SESSION, URL, WORKSPACE};
+use ostler_core::egress::policy::Code;
+use ostler_core::ids::{OrganizationId, SessionId, WorkspaceId};
+use ostler_core::resources::credential::{ACCESS_TOKEN, TOKEN, mcp_key};
+use ostler_seal::open::Secret;
+use ostler_seal::{Binding, Bound, Sealed};
+
+use super::outbound::{self, Behalf, Destination};
+use super::{Failed, take};
+use crate::body::{self, Body};
+use crate::grants;
+use crate::replace::Table;
+use crate::service::Egress;
+
+/// Passes a request on to an MCP server.
+pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+    let headers = request.headers_mut();
+    let url = take(headers, URL).unwrap_or_default();
+    let session = take(headers, SESSION).and_then(|text| text.parse::<SessionId>().ok());
+    let owner = (take(headers, ORGANIZATION), take(headers, WORKSPACE));
+    let sealed = take(headers, SEALED);
+    let to = Destination::of(&url)?;
+    // Nothing that the server says proves who it is at the other end.
+    for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+    let mut behalf = Behalf { session, credential: None, scrubs: Arc::default(), rule: "MCP servers of the agent" };
+    if let Some(sealed) = sealed {
+        to.must_be_secure()?;
+        let (binding, token) = opened(egress, &to, &url, &sealed, owner)?;
+        behalf.scrubs = Arc::new(Table::new(grants::forms_of(token.expose(), b"[redacted]")));
+        behalf.credential = Some(binding.credential);
+        let value = [b"Bearer ", token.expose()].concat();
+        let mut value = HeaderValue::from_bytes(&value)
+            .map_err(|_| Failed::new(&to.host, Code::BadRequest, "the token of the credential cannot stand in a header"))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    outbound::send(egress, &to, behalf, request.map(body::incoming)).await
+}
+
+/// Opens the token of a credential, if it is bound to this address and owned by who asks.
+fn opened(
+    egress: &Egress,
+    to: &Destination,
+    url: &str,
+    sealed: &str,
+    (organization, workspace): (Option<String>, Option<String>),
+) -> Result<(Binding, Secret), Failed> {
+    let refused = |why: &str| Failed::new(&to.host, Code::BadRequest, why);
+    let sealed: Sealed = sealed.parse().map_err(|_| refused("the token of the credential cannot be read"))?;
+    let (binding, token) = egress.ring().open(&sealed).map_err(|_| refused("the token of the credential does not open; set it again"))?;
+    let owner = (organization.and_then(|id| id.parse::<OrganizationId>().ok()), workspace.and_then(|id| id.parse::<WorkspaceId>().ok()));
+    let is_owner = owner == (Some(binding.organization.clone()), Some(binding.workspace.clone()));
+    let (Bound::StaticBearer { url: bound } | Bound::McpOauth { url: bound, .. }) = &binding.bound else {
+        return Err(refused("the credential is not for an MCP server"));
+    };
+    let is_token = [TOKEN, ACCESS_TOKEN].contains(&binding.part.as_str());
+    if !is_owner || !is_token || mcp_key(bound) != mcp_key(url) {
+        return Err(refused("the credential is for another place"));
+    }
+    Ok((binding, token))
+}

@@ -1,0 +1,157 @@
+//! A request of the server on its way to a host that a tenant named.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use ostler_core::egress::policy::{self, Code, Decision};
+use ostler_core::ids::{CredentialId, SessionId};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::Failed;
+use crate::body::{self, Body};
+use crate::record::Line;
+use crate::replace::Table;
+use crate::service::{Egress, Offers};
+use crate::upstream::{self, Upstream};
+use crate::{forward, scrub};
+
+/// Where a request goes.
+pub(crate) struct Destination {
+    /// The host in its normal form.
+    pub(crate) host: String,
+    pub(super) port: u16,
+    is_secure: bool,
+    path: String,
+    /// Whether the operator named it, who may mean a machine of his own.
+    is_trusted: bool,
+}
+
+impl Destination {
+    /// Reads an address that a tenant named.
+    pub(crate) fn of(url: &str) -> Result<Self, Failed> {
+        let bad = |why: &str| Failed::new("", Code::BadHost, why);
+        let url = Url::parse(url).map_err(|_| bad("the address cannot be read"))?;
+        let is_secure = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(bad("the address is neither https nor http")),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(bad("the address carries a password"));
+        }
+        let host = url.host_str().and_then(policy::normal).ok_or_else(|| bad("the address has no host"))?;
+        let port = url.port_or_known_default().ok_or_else(|| bad("the address has no port"))?;
+        let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+        Ok(Self { host, port, is_secure, path, is_trusted: false })
+    }
+
+    /// Reads an address that the operator named: it may be anywhere.
+    pub(super) fn trusted(url: &str) -> Result<Self, Failed> {
+        Self::of(url).map(|to| Self { is_trusted: true, ..to })
+    }
+
+    pub(super) fn failed(&self, code: Code, detail: impl Into<String>) -> Failed {
+        Failed::new(&self.host, code, detail)
+    }
+
+    /// Refuses to take a secret where it could be read on the way.
+    pub(crate) fn must_be_secure(&self) -> Result<(), Failed> {
+        if self.is_secure { Ok(()) } else { Err(self.failed(Code::BadRequest, "a secret goes over https alone")) }
+    }
+
+    async fn connect(&self, egress: &Arc<Egress>) -> Result<Upstream, Failed> {
+        let addresses = if self.is_trusted {
+            egress.named_by_operator.find(&self.host, self.port).await.map_err(|why| self.failed(Code::NoAddress, why))?
+        } else {
+            egress.resolver.find(&self.host, self.port).await.map_err(|code| self.failed(code, ""))?
+        };
+        if !self.is_secure {
+            return Ok(Upstream::plain_at(egress, &self.host, self.port, addresses));
+        }
+        let unreachable = |failure: upstream::Failure| self.failed(Code::Unreachable, failure.0);
+        let stream = upstream::dial(&addresses).await.map_err(unreachable)?;
+        let both = Offers { http2: true, http1: true };
+        let (upstream, _) = Upstream::secure(egress, &self.host, self.port, addresses, stream, both).await.map_err(unreachable)?;
+        Ok(upstream)
+    }
+
+    /// How the host is called in a request.
+    fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let usual = if self.is_secure { 443 } else { 80 };
+        if self.port == usual { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// On whose behalf a request is made, and with what.
+pub(crate) struct Behalf {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) credential: Option<CredentialId>,
+    /// What is taken out of the answer.
+    pub(crate) scrubs: Arc<Table>,
+    /// The rule that allows it, for the record.
+    pub(crate) rule: &'static str,
+}
+
+/// Sends a request whose headers are as they are to arrive; redirects are answers like others.
+pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf, request: Request<Body>) -> Result<Response<Body>, Failed> {
+    let (mut parts, content) = request.into_parts();
+    let mut line = behalf.session.as_ref().map(|session| {
+        let line = Line::new(&egress.records, session, &to.host, to.port, &Decision::allow(behalf.rule));
+        let path = to.path.split('?').next().unwrap_or_default();
+        let mut line = line.request(parts.method.as_str(), path);
+        line.used(behalf.credential.iter().cloned().collect());
+        line
+    });
+    let sent = async {
+        let upstream = to.connect(egress).await?;
+        forward::without_hops(&mut parts.headers);
+        let authority = to.authority();
+        let bad = || to.failed(Code::BadRequest, "its target cannot be written");
+        if upstream.is_http2() {
+            parts.headers.remove(header::HOST);
+            parts.version = Version::HTTP_2;
+            parts.uri = format!("https://{authority}{}", to.path).parse::<Uri>().map_err(|_| bad())?;
+        } else {
+            parts.headers.insert(header::HOST, HeaderValue::from_str(&authority).map_err(|_| bad())?);
+            parts.version = Version::HTTP_11;
+            parts.uri = to.path.parse::<Uri>().map_err(|_| bad())?;
+        }
+        if !behalf.scrubs.is_empty() {
+            parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let content = match &line {
+            Some(line) => body::counted(content, line.sent(), None),
+            None => content,
+        };
+        let is_head = parts.method == http::Method::HEAD;
+        let answered = upstream.send(Request::from_parts(parts, content)).await;
+        let response = answered.map_err(|failure| to.failed(Code::Unreachable, failure.0))?;
+        let (mut parts, content) = response.into_parts();
+        forward::without_hops(&mut parts.headers);
+        parts.extensions.clear();
+        let content = match &line {
+            Some(line) => body::counted(body::incoming(content), line.received(), None),
+            None => body::incoming(content),
+        };
+        let content = scrub::answer(&behalf.scrubs, &mut parts, content, is_head)
+            .map_err(|crate::inject::Unfit(why)| to.failed(Code::Unreachable, why))?;
+        // The connection lives as long as its answer.
+        Ok::<_, Failed>((Response::from_parts(parts, content), upstream))
+    };
+    match sent.await {
+        Ok((response, upstream)) => {
+            let Some(mut line) = line.take() else { return Ok(response.map(|content| body::keeping(content, upstream))) };
+            line.answered(response.status().as_u16());
+            let never = CancellationToken::new();
+            Ok(response.map(|content| body::with_line(body::keeping(content, upstream), line, never, None)))
+        }
+        Err(failed) => {
+            if let Some(line) = &mut line {
+                line.failed(failed.code);
+            }
+            Err(failed)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Why an MCP server was not used.
+
+use std::error::Error;
+
+use serde_json::Value;
+
+use crate::limits;
+
+/// Why an MCP server was not used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It cannot be reached, or does not speak the protocol. Nothing was run.
+    #[error("{0}")]
+    Connection(String),
+    /// It does not take the credential, or wants one. Nothing was run.
+    #[error("{0}")]
+    Authentication(String),
+    /// It answered that it does not do this.
+    #[error("{0}")]
+    Refused(String),
+    /// Whether it was done is not known.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl Failure {
+    pub(crate) fn connection(why: impl Into<String>) -> Self {
+        Self::Connection(why.into())
+    }
+
+    /// A failure of the transport: of the way, or of who asks.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut texts = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            texts.push(inner.to_string());
+            cause = inner.source();
+        }
+        Self::of_texts(&texts)
+    }
+
+    fn of_texts(texts: &[String]) -> Self {
+        if let Some(refusal) = texts.iter().find_map(|text| of_egress(text)) {
+            return Self::Connection(short(&refusal));
+        }
+        let is_authentication = |text: &String| {
+            let said = text.rsplit("unexpected server response: ").next().unwrap_or_default();
+            ["HTTP 401", "HTTP 403"].iter().any(|status| said.starts_with(status))
+                || text.contains("Auth required")
+                || text.contains("Insufficient scope")
+        };
+        let innermost = texts.last().map(String::as_str).unwrap_or_default();
+        if texts.iter().any(is_authentication) {
+            return Self::Authentication(short(&format!("it does not accept the credential ({innermost})")));
+        }
+        Self::Connection(short(innermost))
+    }
+}
+
+/// What egress said, if it was egress that refused.
+fn of_egress(text: &str) -> Option<String> {
+    // The words of others stand around it.
+    let rest = text.get(text.find("{\"error\"")?..)?;
+    let error = serde_json::Deserializer::from_str(rest).into_iter::<Value>().next()?.ok()?;
+    let error = &error["error"];
+    (error["type"] == "egress_refused").then(|| error["message"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A text for people, without what a terminal or a log would act on.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limits::MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let of = |texts: &[&str]| Failure::of_texts(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let status = |text: &str| of(&["send failed", &format!("unexpected server response: {text}")]);
+        assert!(matches!(status("HTTP 401 Unauthorized: no"), Failure::Authentication(_)));
+        assert!(matches!(status("HTTP 403 Forbidden: no"), Failure::Authentication(_)));
+        assert!(matches!(of(&["Auth required", "authorization required: Bearer"]), Failure::Authentication(_)));
+        assert!(matches!(status("HTTP 500 Internal Server Error: HTTP 401"), Failure::Connection(_)));
+        let refused = r#"HTTP 403 Forbidden: {"error":{"type":"egress_refused","code":"address_not_public","message":"not public"}}"#;
+        assert_eq!(status(&format!("{refused}\n, when sending")), Failure::Connection("not public".into()));
+        assert_eq!(of(&["a\u{1b}[31mb"]), Failure::Connection("a [31mb".into()));
+    }
+}
