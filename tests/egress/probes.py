@@ -47,9 +47,15 @@ def test_probes_are_contained(server, session, secret, hosts):
         if not line.startswith("PASS"):
             print("egress: " + line)
     print("probes in egress: %s" % {verdict: len([1 for one, _ in said.values() if one == verdict]) for verdict in VERDICTS})
-    print(got)
     accepted = allowed()
     wrong = [line for probe, (verdict, line) in said.items() if verdict != "PASS" and (probe, verdict) not in accepted]
     assert len(said) > LEAST_PROBES and not wrong, wrong
     assert CANARY not in told and CANARY not in str(got)
+    # Of all that was tried with lengths and hosts, the one sound request arrived, and nothing inside another one. It says nothing to
+    # egress or about whose it is: a sandbox is known by its connection.
+    arrived = [one["headers"] for one in got]
+    assert len(arrived) == 1 and got[0]["path"] == "/" and arrived[0]["host"] == "plain.test", got
+    assert not {"proxy-authorization", "x-sandbox-id"} & set(arrived[0]), arrived
+    # Names are answered inside, by nobody else.
+    assert "8.8.8.8" not in said["n-dns"][1] and "1.1.1.1" not in said["n-dns"][1]
     wait_until("egress serves on", lambda: "host: plain.test" in inside.run("curl -sS -m 10 http://plain.test/echo").lower())
