@@ -39,6 +39,8 @@ KEYS = {"provider": "sk-ant-CANARY-16-provider", "search": "CANARY-17-search", "
 BEARER = {"bearer": "CANARY-19-bearer"}
 # What follows the address of the search engine.
 MORE_SETTINGS = """api_key_env = "SEARCH_KEY"
+[providers.anthropic]
+models = ["scripted-model"]
 [providers.spare]
 kind = "openai"
 base_url = "%s/v1"
@@ -76,7 +78,7 @@ class Place:
             "access_token": OAUTH["renewed"], "refresh_token": OAUTH["refreshed"], "expires_in": 3600, "token_type": "Bearer"}), content_type="application/json")
         self.inside = Session(self.client, ("api.test", "other.test", "evil.test", "plain.test"), self.vaults[:1])
         for name, text in (("raw.py", RAW), ("sockets.py", SOCKETS)):
-            self.inside.run("cat > %s <<'END'\n%s\nEND" % (name, text))
+            assert self.inside.run("cat > %s <<'END'\n%s\nEND\nls %s" % (name, text, name)) == name + "\n"
 
     def put(self, name, vault, auth):
         self.credentials[name] = self.client.beta.vaults.credentials.create(vault, auth=auth).id
