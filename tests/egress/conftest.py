@@ -50,14 +50,13 @@ def far(mcp_server):
 
 @pytest.fixture(scope="session")
 def settings(authority, hosts, mcp_server, tmp_path_factory):
-    """Settings of a server that finds the hosts and trusts them."""
+    """Of servers that find these hosts. The section of the search engine is the last one."""
     bundle = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
-    settings = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
-    settings += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
-    settings += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
-    settings += "[search]\nprovider = \"searxng\"\nbase_url = \"http://%s\"\n" % hosts["search.test"].address
-    return settings
+    text = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
+    text += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
+    text += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
+    return text + "[search]\nprovider = \"searxng\"\nbase_url = \"http://%s\"\n" % hosts["search.test"].address
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,11 @@ class ModelServer:
         with urllib.request.urlopen(self.url + "/_violations") as answer:
             return json.load(answer)["data"]
 
+    def requests(self):
+        """What it was asked: path, headers and body of each request."""
+        with urllib.request.urlopen(self.url + "/_requests") as answer:
+            return json.load(answer)["data"]
+
     def open_gate(self, name):
         urllib.request.urlopen(urllib.request.Request("%s/_gates/%s/open" % (self.url, name), method="POST")).close()
 

@@ -122,6 +122,11 @@ pub(crate) fn limited(body: Body, most: usize) -> Body {
     Limited::new(body, most).map_err(of).boxed_unsync()
 }
 
+/// A body that breaks when it is longer than this.
+pub(crate) fn at_most(body: Body, bytes: usize) -> Body {
+    http_body_util::Limited::new(body, bytes).map_err(BodyError::of).boxed_unsync()
+}
+
 /// A body that keeps something until it ends.
 pub(crate) fn keeping<T: Send + 'static>(body: Body, kept: T) -> Body {
     body.map_frame(move |frame| {

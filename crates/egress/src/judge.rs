@@ -27,10 +27,14 @@ pub(crate) enum Entry {
 }
 
 /// Headers by which some hosts take a request for another one.
-const OVERRIDES: [&str; 7] = [
+const OVERRIDES: [&str; 11] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-forwarded-method",
+    "x-original-method",
+    "x-envoy-original-path",
+    "x-forwarded-path",
     "x-original-url",
     "x-rewrite-url",
     "x-original-uri",
@@ -73,10 +77,14 @@ pub(crate) async fn request<B>(sandbox: &Sandbox, live: &Arc<Live>, host: &str, 
         return decision;
     }
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
-    if live.policy.looks_inside(host, port)
-        && let Some(name) = overriding(request.headers())
-    {
-        return Decision::deny(Code::Ambiguous, format!("the header {name}"));
+    if live.policy.looks_inside(host, port) {
+        if let Some(name) = overriding(request.headers()) {
+            return Decision::deny(Code::Ambiguous, format!("the header {name}"));
+        }
+        // Many hosts take it for the one in capitals.
+        if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return Decision::deny(Code::Ambiguous, "the method in small letters");
+        }
     }
     let judged = live.policy.request(host, port, &method, &path);
     if let Some(path) = &judged.path
@@ -114,7 +122,9 @@ async fn asked(sandbox: &Sandbox, live: &Live, question: Question, rule: String)
 }
 
 fn overriding(headers: &HeaderMap) -> Option<&'static str> {
-    OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
+    // Many hosts take both for the same.
+    let named = |name: &str| headers.keys().any(|known| known.as_str().replace('_', "-") == name);
+    OVERRIDES.into_iter().find(|name| named(name))
 }
 
 /// Replaces the path; whether it could be written.

@@ -96,6 +96,8 @@ pub const CALL_HEAD_BYTES: usize = 512 << 10;
 pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
 /// How long a token endpoint may take; less than a question may.
 pub const TOKEN_TIME: Duration = Duration::from_secs(8);
+/// Bytes of an answer of an MCP server that is no stream.
+pub const MCP_ANSWER_BYTES: usize = 6 << 20;
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.

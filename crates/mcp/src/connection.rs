@@ -10,12 +10,14 @@ use rmcp::model::{
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle};
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{StreamableHttpClientTransport, UnixSocketHttpClient};
+
 use rmcp::{ErrorData, RoleClient};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::failure::short;
 use crate::target::Target;
+use crate::way::Way;
 use crate::{Failure, limits, result, tools};
 
 /// A connection to an MCP server; it ends with this.
@@ -42,7 +44,7 @@ impl Connection {
             .max_sse_event_size(limits::EVENT_BYTES)
             // A server that forgot a session did nothing in it.
             .reinit_on_expired_session(true);
-        let transport = StreamableHttpClientTransport::with_client(UnixSocketHttpClient::new(socket, &uri), config);
+        let transport = StreamableHttpClientTransport::with_client(Way(UnixSocketHttpClient::new(socket, &uri)), config);
         // Nothing is offered to the server.
         let about = ClientConfig::new(ClientCapabilities::default(), Implementation::new("ostler", env!("CARGO_PKG_VERSION")));
         let lifecycle = ClientLifecycleMode::Auto {
@@ -69,17 +71,17 @@ impl Connection {
     /// When the server does not list them.
     pub async fn tools(&self) -> Result<Vec<McpTool>, Failure> {
         let all = async {
-            let (mut all, mut cursor) = (Vec::new(), None);
+            let (mut list, mut cursor) = (tools::List::default(), None);
             for _ in 0..limits::PAGES {
                 let page = self.service.list_tools(Some(PaginatedRequestParams::default().with_cursor(cursor))).await;
                 let page = page.map_err(failed)?;
-                all.extend(page.tools);
                 cursor = page.next_cursor;
-                if cursor.is_none() || all.len() > limits::TOOLS {
+                // At once, so that what is not kept is not held.
+                if !list.take(page.tools) || cursor.is_none() {
                     break;
                 }
             }
-            Ok(tools::fit(all))
+            Ok(list.into_tools())
         };
         let late = || Failure::connection(format!("it did not list its tools within {} s", limits::LIST_TIME.as_secs()));
         timeout(limits::LIST_TIME, all).await.unwrap_or_else(|_| Err(late()))

@@ -43,11 +43,11 @@ impl Failure {
         if let Some(refusal) = texts.iter().find_map(|text| of_egress(text)) {
             return Self::Connection(short(&refusal));
         }
+        // What stands behind the status is the server's own word.
         let is_authentication = |text: &String| {
-            let said = text.rsplit("unexpected server response: ").next().unwrap_or_default();
-            ["HTTP 401", "HTTP 403"].iter().any(|status| said.starts_with(status))
-                || text.contains("Auth required")
-                || text.contains("Insufficient scope")
+            let status = text.split_once("unexpected server response: ").map(|(_, said)| said).unwrap_or_default();
+            let is_refused = status.starts_with("HTTP 401") || status.starts_with("HTTP 403");
+            is_refused || text == "Auth required" || text == "Insufficient scope"
         };
         let innermost = texts.last().map(String::as_str).unwrap_or_default();
         if texts.iter().any(is_authentication) {
@@ -83,6 +83,7 @@ mod tests {
         assert!(matches!(status("HTTP 403 Forbidden: no"), Failure::Authentication(_)));
         assert!(matches!(of(&["Auth required", "authorization required: Bearer"]), Failure::Authentication(_)));
         assert!(matches!(status("HTTP 500 Internal Server Error: HTTP 401"), Failure::Connection(_)));
+        assert!(matches!(status("HTTP 500 Error: Auth required; unexpected server response: HTTP 401"), Failure::Connection(_)));
         let refused = r#"HTTP 403 Forbidden: {"error":{"type":"egress_refused","code":"address_not_public","message":"not public"}}"#;
         assert_eq!(status(&format!("{refused}\n, when sending")), Failure::Connection("not public".into()));
         assert_eq!(of(&["a\u{1b}[31mb"]), Failure::Connection("a [31mb".into()));

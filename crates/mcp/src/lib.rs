@@ -10,6 +10,7 @@ mod probe;
 mod result;
 mod target;
 mod tools;
+mod way;
 
 pub use connection::Connection;
 pub use failure::Failure;

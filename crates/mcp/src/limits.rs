@@ -18,12 +18,12 @@ pub const SCHEMA_BYTES: usize = 64 << 10;
 pub const LIST_BYTES: usize = 1 << 20;
 /// Characters of a tool's name.
 pub const NAME_CHARS: usize = 256;
-/// Bytes of one event of a stream.
-pub const EVENT_BYTES: usize = 16 << 20;
+/// Bytes of one event of a stream; egress passes no larger answer on either.
+pub const EVENT_BYTES: usize = 6 << 20;
 /// Characters of the text of a result.
 pub const RESULT_CHARS: usize = 100_000;
 /// Characters of base64 of a picture.
-pub const IMAGE_CHARS: usize = 7 << 20;
+pub const IMAGE_CHARS: usize = 5 << 20;
 /// Pictures of a result.
 pub const IMAGES: usize = 20;
 /// Bytes of an answer that are shown when a credential is tried.

@@ -8,28 +8,38 @@ use serde_json::{Map, Value, json};
 
 use crate::limits;
 
-/// The tools that can be offered.
-pub(crate) fn fit(tools: Vec<Tool>) -> Vec<McpTool> {
-    let (mut fit, mut bytes) = (Vec::new(), 0);
-    for tool in tools {
-        let name = tool.name.to_string();
-        let Some(tool) = one(tool) else {
-            tracing::warn!(
-                tool = name.chars().take(limits::NAME_CHARS).collect::<String>(),
-                "a tool of an MCP server cannot be offered to models"
-            );
-            continue;
-        };
-        bytes += tool.name.len() + tool.description.len() + tool.input_schema.to_string().len();
-        if fit.len() >= limits::TOOLS || bytes > limits::LIST_BYTES {
-            tracing::warn!("an MCP server lists more than can be offered; the rest is left out");
-            break;
+/// The tools that can be offered, as far as they were listed.
+#[derive(Default)]
+pub(crate) struct List {
+    fit: Vec<McpTool>,
+    bytes: usize,
+}
+
+impl List {
+    /// Takes a page; whether there is room for more.
+    pub(crate) fn take(&mut self, page: Vec<Tool>) -> bool {
+        for tool in page {
+            let name: String = tool.name.chars().take(limits::NAME_CHARS).collect();
+            let Some(tool) = one(tool) else {
+                tracing::warn!(tool = name, "a tool of an MCP server cannot be offered to models");
+                continue;
+            };
+            self.bytes += tool.name.len() + tool.description.len() + tool.input_schema.to_string().len();
+            if self.fit.len() >= limits::TOOLS || self.bytes > limits::LIST_BYTES {
+                tracing::warn!("an MCP server lists more than can be offered; the rest is left out");
+                return false;
+            }
+            if !self.fit.iter().any(|known| known.name == tool.name) {
+                self.fit.push(tool);
+            }
         }
-        if !fit.iter().any(|known: &McpTool| known.name == tool.name) {
-            fit.push(tool);
-        }
+        true
     }
-    fit
+
+    /// All of them.
+    pub(crate) fn into_tools(self) -> Vec<McpTool> {
+        self.fit
+    }
 }
 
 fn one(tool: Tool) -> Option<McpTool> {
@@ -68,6 +78,12 @@ fn schema(mut schema: Map<String, Value>) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fit(page: Vec<Tool>) -> Vec<McpTool> {
+        let mut list = List::default();
+        list.take(page);
+        list.into_tools()
+    }
 
     fn tool(value: Value) -> Tool {
         serde_json::from_value(value).unwrap()

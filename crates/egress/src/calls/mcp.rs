@@ -15,6 +15,7 @@ use super::outbound::{self, Behalf, Destination};
 use super::{Failed, take};
 use crate::body::{self, Body};
 use crate::grants;
+use crate::limits;
 use crate::replace::Table;
 use crate::service::Egress;
 
@@ -42,7 +43,10 @@ pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    outbound::send(egress, &to, behalf, request.map(body::incoming)).await
+    let response = outbound::send(egress, &to, behalf, request.map(body::incoming)).await?;
+    let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    // The server reads it as a whole.
+    Ok(if is_stream { response } else { response.map(|content| body::at_most(content, limits::MCP_ANSWER_BYTES)) })
 }
 
 /// Opens the token of a credential, if it is bound to this address and owned by who asks.

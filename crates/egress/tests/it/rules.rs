@@ -54,6 +54,11 @@ async fn every_request_of_an_opened_connection_is_judged_by_itself() {
         assert_eq!((status, &code[..], &rule[..]), (403, "rule_denies", "egress.rules[2]: deny api.test"));
         assert_eq!(refusal(send("GET", "/private?q=/public/").await.unwrap()).await.1, "rule_denies");
         assert_eq!(refusal(send("GET", "/public/a%2f..%2fb").await.unwrap()).await.1, "ambiguous");
+        assert_eq!(refusal(send("get", "/public/a").await.unwrap()).await.1, "ambiguous");
+        for header in ["X-HTTP-Method-Override", "x_http_method_override"] {
+            let hidden = client.get("https://api.test/public/a").header(header, "DELETE").send().await.unwrap();
+            assert_eq!(refusal(hidden).await.1, "ambiguous", "{header}");
+        }
         assert_eq!(send("GET", "/public/b").await.unwrap().status(), StatusCode::OK);
         let targets: Vec<String> = host.got().split_off(before).into_iter().map(|got| got.target).collect();
         assert_eq!(targets, ["/public/a?q=/private", "/public/a", "/public/b"]);

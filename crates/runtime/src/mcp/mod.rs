@@ -234,10 +234,13 @@ async fn usable(deps: &Deps, user: &User, server: &McpServer) -> Result<Option<F
 fn may_be_reached(policy: &Policy, url: &str) -> Result<(), String> {
     let url = Url::parse(url).map_err(|_| "its address cannot be read".to_owned())?;
     let host = url.host_str().and_then(policy::normal).ok_or("its address has no host that can be reached")?;
-    let judged = policy.request(&host, url.port_or_known_default().unwrap_or(443), "POST", url.path()).judged;
+    let judged = |port| policy.request(&host, port, "POST", url.path()).judged;
+    let judged = match judged(url.port_or_known_default().unwrap_or(443)) {
+        // Without a rule for its port it is a matter of the host.
+        Judged::Decided(Decision { code: Code::PortNotAllowed, .. }) => judged(443),
+        judged => judged,
+    };
     let decision = match judged {
-        // Without a rule it is a matter of the host, whatever its port.
-        Judged::Decided(Decision { code: Code::PortNotAllowed, .. }) => policy.decide(&host, 443),
         Judged::Decided(decision) => decision,
         Judged::Ask { rule, .. } | Judged::Look { rule } => {
             return Err(format!("{rule} of the environment has a person asked, which MCP servers cannot wait for; allow it there"));
@@ -288,6 +291,7 @@ mod tests {
             ("https://a.com/mcp", true),
             ("https://a.com:8443/mcp", true),
             ("https://a.com/closed/mcp", false),
+            ("https://a.com:8443/closed/mcp", false),
             ("https://b.com/mcp", true),
             ("https://c.com/mcp", false),
             ("https://d.com/mcp", false),

@@ -108,7 +108,8 @@ fn all_of_image() -> io::Result<()> {
     for entry in fs::read_dir(&image).into_iter().flatten().flatten() {
         let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
         let target = format!("etc/{name}");
-        if Path::new(&target).exists() {
+        // Whatever is there counts, a link that leads nowhere too: its target is not looked at from here.
+        if fs::symlink_metadata(&target).is_ok() {
             continue;
         }
         if kind.is_symlink() {
@@ -124,7 +125,7 @@ fn some_of_host() -> io::Result<()> {
     mounts::directory("etc/ssl")?;
     for name in of_the_host()? {
         // A layer of packages has its own.
-        if Path::new("etc").join(&name).exists() {
+        if fs::symlink_metadata(Path::new("etc").join(&name)).is_ok() {
             continue;
         }
         mounts::bind_read_only(&Path::new("/etc").join(&name), &format!("etc/{name}"))?;

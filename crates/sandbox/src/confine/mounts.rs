@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
@@ -45,7 +46,9 @@ pub(super) fn bind_read_only(source: &Path, target: &str) -> io::Result<()> {
     if meta.is_dir() {
         directory(target)?;
     } else {
-        fs::write(target, b"")?;
+        // Never through a link that somebody else put there.
+        let place = fs::OpenOptions::new().write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW).open(target);
+        drop(place?);
     }
     // The tree is not followed if it is a link, so the link's target is what is copied.
     let real = fs::canonicalize(source)?;

@@ -119,7 +119,7 @@ fn allowed(kind: &str) -> BTreeMap<String, String> {
     let path = std::env::var("OSTLER_REDTEAM_ALLOWED").expect("OSTLER_REDTEAM_ALLOWED names the file of what is allowed");
     let text = std::fs::read_to_string(path).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let here = lines.filter(|words| words.len() > 2 && (words[0] == kind || words[0] == "all"));
+    let here = lines.filter(|words| words.len() > 2 && [kind, "offline", "all"].contains(&words[0]));
     here.map(|words| (words[1].to_owned(), words[2].to_owned())).collect()
 }
 
