@@ -43,6 +43,19 @@ pub(crate) const FLOOR_COMMITS: f64 = 3.0;
 /// Requests in it: client to server, server to egress, egress to model.
 pub(crate) const FLOOR_HOPS: f64 = 3.0;
 
+/// Sandboxes of the egress that is measured by itself: one has no place for as many tunnels as there are.
+pub(crate) const GATED: usize = 8;
+/// How often their leases are renewed, and records taken at once then.
+pub(crate) const RENEWAL: Duration = Duration::from_secs(5);
+pub(crate) const RECORDS_AT_ONCE: usize = 1_000;
+/// Tunnels through it at once.
+pub(crate) const TUNNELS: usize = 1_000;
+/// Bytes of a long way through a tunnel, and how often they go it.
+pub(crate) const BULK_BYTES: usize = 64 << 20;
+pub(crate) const BULKS: usize = 9;
+/// Pieces of an answer that is streamed through it.
+pub(crate) const STREAMED: usize = 500;
+
 /// How much of each thing is done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {

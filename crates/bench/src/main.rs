@@ -5,6 +5,7 @@
 mod clock;
 mod http;
 mod limits;
+mod outside;
 mod process;
 mod ratios;
 mod report;
@@ -51,6 +52,9 @@ enum Command {
         role: Role,
         /// Where egress passes requests on to.
         upstream: Option<SocketAddr>,
+        /// The directory that it shares with others.
+        #[arg(long)]
+        place: Option<PathBuf>,
     },
 }
 
@@ -82,11 +86,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// One thread for each process of the load, so that the server has what is left of the cores.
+/// One thread for each process of the load, so that the server has what is left of the cores. The real egress has as many as it
+/// has beside a server: one for each core.
 fn run(command: Command) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
+    let mut builder = match command {
+        Command::Role { role: Role::Gate, .. } => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().context("starting the async runtime")?;
     match command {
-        Command::Role { role, upstream } => runtime.block_on(roles::play(role, upstream)),
+        Command::Role { role, upstream, place } => runtime.block_on(roles::play(role, upstream, place)),
         Command::Ratios { server } => runtime.block_on(ratios::check(server, limits::QUICK)),
         Command::Rows(args) => runtime.block_on(rows(args)),
     }

@@ -26,6 +26,17 @@ impl Helper {
     pub(crate) async fn start(role: Role, upstream: Option<SocketAddr>) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["role", role.name()]).args(upstream.map(|address| address.to_string()));
+        Self::spawn(role, command).await
+    }
+
+    /// The same in a role that shares a directory with others.
+    pub(crate) async fn start_in(role: Role, place: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["role", role.name(), "--place"]).arg(place);
+        Self::spawn(role, command).await
+    }
+
+    async fn spawn(role: Role, mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("starting the {} process", role.name()))?;
         let out = child.stdout.take().context("its standard output is a pipe")?;

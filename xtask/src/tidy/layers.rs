@@ -30,7 +30,7 @@ const TABLE: [(&str, &[&str]); 13] = [
         ],
     ),
     ("ostler-testkit", &["ostler-core"]),
-    ("ostler-bench", &["ostler-core", "ostler-sandbox"]),
+    ("ostler-bench", &["ostler-core", "ostler-seal", "ostler-sandbox", "ostler-egress"]),
     ("xtask", &[]),
 ];
 

@@ -3,6 +3,9 @@
 
 mod echo;
 mod egress;
+mod gate;
+mod giver;
+mod host;
 mod model;
 mod script;
 
@@ -10,6 +13,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -32,6 +36,12 @@ pub(crate) enum Role {
     Model,
     /// Passes requests on to the model.
     Egress,
+    /// The real egress, by itself.
+    Gate,
+    /// A host behind it, with TLS.
+    Host,
+    /// A host behind it that gives bytes.
+    Bytes,
 }
 
 impl Role {
@@ -40,6 +50,9 @@ impl Role {
             Self::Echo => "echo",
             Self::Model => "model",
             Self::Egress => "egress",
+            Self::Gate => "gate",
+            Self::Host => "host",
+            Self::Bytes => "bytes",
         }
     }
 }
@@ -47,19 +60,19 @@ impl Role {
 type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 
 /// Plays a role until standard input ends.
-pub(crate) async fn play(role: Role, upstream: Option<SocketAddr>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", listener.local_addr()?)?;
-    out.flush()?;
+pub(crate) async fn play(role: Role, upstream: Option<SocketAddr>, place: Option<PathBuf>) -> anyhow::Result<()> {
+    let place = place.unwrap_or_default();
     let serving = async {
         match role {
-            Role::Echo => serve(listener, echo::answer).await,
+            Role::Gate => gate::serve(&place).await,
+            Role::Host => host::serve(listen().await?, &place).await,
+            Role::Bytes => giver::serve(listen().await?).await,
+            Role::Echo => serve(listen().await?, echo::answer).await,
             Role::Model => {
                 let model = model::Model::default();
-                serve(listener, move |request| model.clone().answer(request)).await
+                serve(listen().await?, move |request| model.clone().answer(request)).await
             }
-            Role::Egress => egress::relay(listener, upstream).await,
+            Role::Egress => egress::relay(listen().await?, upstream).await,
         }
     };
     let mut input = [0; 64];
@@ -71,6 +84,19 @@ pub(crate) async fn play(role: Role, upstream: Option<SocketAddr>) -> anyhow::Re
         served = serving => served,
         () = ended => Ok(()),
     }
+}
+
+async fn listen() -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    announce(listener.local_addr()?)?;
+    Ok(listener)
+}
+
+/// Says where this process is.
+fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{address}")?;
+    Ok(out.flush()?)
 }
 
 async fn serve<A, F>(listener: TcpListener, answer: A) -> anyhow::Result<()>

@@ -3,6 +3,7 @@
 pub(crate) mod boot;
 pub(crate) mod commits;
 pub(crate) mod crowd;
+pub(crate) mod egress;
 pub(crate) mod followers;
 pub(crate) mod raw;
 pub(crate) mod recovery;
@@ -38,6 +39,8 @@ pub(crate) enum Row {
     Recovery,
     /// Many followers of one session.
     Followers,
+    /// Tunnels, injected requests and streamed answers by egress, and without it.
+    Egress,
     /// Sandboxes.
     Sandbox,
     /// Many sandboxes, living and parked. Takes some minutes.
@@ -48,7 +51,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Turn,
         Self::Delta,
         Self::Tools,
@@ -59,6 +62,7 @@ impl Row {
         Self::Running,
         Self::Recovery,
         Self::Followers,
+        Self::Egress,
         Self::Sandbox,
         Self::Crowd,
         Self::Binary,
@@ -77,6 +81,7 @@ impl Row {
             Self::Running => running::measure(lab).await,
             Self::Recovery => recovery::measure(lab).await,
             Self::Followers => followers::measure(lab).await,
+            Self::Egress => egress::measure(lab).await,
             Self::Sandbox => sandbox::measure(lab, raw).await,
             Self::Crowd => crowd::measure(lab).await,
             Self::Binary => binary(lab),
