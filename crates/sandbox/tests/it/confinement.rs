@@ -36,7 +36,7 @@ async fn no_identity_capability_or_descriptor_of_the_host_gets_in() {
     assert_eq!(sh(&inside, "ls /proc/self/fd").await, "0\n1\n2\n3");
     assert_eq!(
         sh(&inside, "env | cut -d= -f1 | sort | tr '\\n' ' '").await,
-        "HOME LANG LOGNAME OLDPWD PATH PWD SHELL SHLVL TERM TMPDIR USER _ "
+        "HOME LANG LOGNAME NODE_PATH OLDPWD PATH PWD SHELL SHLVL TERM TMPDIR USER _ "
     );
     let outcome = inside.run(&bash("cat /proc/1/environ /proc/1/maps /proc/1/fd/0 2>&1; ls -l /proc/1/exe 2>&1")).await.unwrap();
     assert_eq!(text(&outcome).matches("Permission denied").count(), 4, "{}", text(&outcome));
