@@ -25,7 +25,7 @@ pub enum EgressError {
 /// The secrets of a credential by their part, closed.
 pub type SealedParts = std::collections::BTreeMap<String, Sealed>;
 
-/// Whose secret something is, as the platform knows it. Egress refuses a seal that says otherwise.
+/// Whose secret something is, as the platform knows it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Owner {
     /// The unit of isolation.

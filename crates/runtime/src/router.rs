@@ -140,7 +140,6 @@ impl Maps {
 struct Shared {
     deps: Arc<Deps>,
     maps: Mutex<Maps>,
-    tasks: TaskTracker,
 }
 
 /// The way to every session of this node. Cheap to clone.
@@ -161,6 +160,7 @@ impl SessionRouter {
             egress: config.egress,
             networks: Networks::default(),
             sealing: tokio::sync::RwLock::default(),
+            work: TaskTracker::new(),
             mcp: McpLinks::default(),
             asking: Asking::default(),
             ambient: config.ambient,
@@ -174,7 +174,7 @@ impl SessionRouter {
             web: Web::new(config.search),
             stopping: CancellationToken::new(),
         });
-        Self { shared: Arc::new(Shared { deps, maps: Mutex::default(), tasks: TaskTracker::new() }) }
+        Self { shared: Arc::new(Shared { deps, maps: Mutex::default() }) }
     }
 
     /// The models that agents can name.
@@ -206,7 +206,7 @@ impl SessionRouter {
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
-        &self.shared.tasks
+        &self.shared.deps.work
     }
 
     /// Runs to its end what must not stop half-way because the client went away.
@@ -214,7 +214,7 @@ impl SessionRouter {
         &self,
         work: impl Future<Output = Result<T, RuntimeError>> + Send + 'static,
     ) -> Result<T, RuntimeError> {
-        self.shared.tasks.spawn(work).await.unwrap_or(Err(RuntimeError::SessionFailed))
+        self.tasks().spawn(work).await.unwrap_or(Err(RuntimeError::SessionFailed))
     }
 
     /// Creates a session and starts it if it comes with messages. It is on disk when this returns.
@@ -361,7 +361,7 @@ impl SessionRouter {
         let hub = hub(&mut maps, &row.id);
         drop(maps);
         let (router, id, mine) = (self.clone(), row.id.clone(), handle.clone());
-        self.shared.tasks.spawn(async move { router.keep(id, hub, mine, receiver, begin).await });
+        self.tasks().spawn(async move { router.keep(id, hub, mine, receiver, begin).await });
         handle
     }
 
@@ -561,8 +561,8 @@ impl SessionRouter {
     /// taken up at the next start.
     pub async fn stop(&self) {
         self.deps().stopping.cancel();
-        self.shared.tasks.close();
-        if tokio::time::timeout(limits::DRAIN, self.shared.tasks.wait()).await.is_err() {
+        self.tasks().close();
+        if tokio::time::timeout(limits::DRAIN, self.tasks().wait()).await.is_err() {
             tracing::warn!("some sessions did not stop in time; they are taken up at the next start");
         }
         if self.shared.deps.egress.serves_sandboxes() {

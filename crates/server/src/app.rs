@@ -1,13 +1,13 @@
 //! All routes and the layers around them, outermost first: request id and error envelope, panics,
-//! host name, key, route.
+//! host name, key, route. What changes something is a task of its own inside these.
 
 use std::any::Any;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -41,9 +41,24 @@ pub(crate) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.clone(), auth::authenticate))
         .layer(from_fn_with_state(api.clone(), host::check))
+        .layer(from_fn(to_its_end))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(api.clone(), request_id::identify))
         .with_state(api)
+}
+
+/// What changes something goes on when the client goes away: half of it would be stored and nobody told.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => ApiError::internal().into_response(),
+        },
+    }
 }
 
 async fn wrong_method(request: Request) -> ApiError {

@@ -192,7 +192,7 @@ impl Ran {
         }
         let others: Vec<&str> = self.inside.interfaces.iter().map(String::as_str).filter(|name| *name != "lo").collect();
         if others.is_empty() {
-            Finding::ok(NAME, "none but its own loopback; access through the server (egress) is not there yet")
+            Finding::ok(NAME, "none but its own loopback; in sessions it leads out by egress alone")
         } else {
             Finding::problem(NAME, format!("has interfaces: {}", quote(&others.join(", "))), REPORT)
         }
@@ -263,7 +263,7 @@ mod tests {
         assert_finding(&judged(held.clone()), "sandbox_limits", Status::Note, "the disk only watched", "loop devices");
         held.isolation.layers.push("disk limit".into());
         assert_finding(&judged(held), "sandbox_limits", Status::Ok, "2048 MiB of memory, 512 processes", "");
-        assert_finding(&findings, "sandbox_network", Status::Ok, "not there yet", "");
+        assert_finding(&findings, "sandbox_network", Status::Ok, "by egress alone", "");
     }
 
     #[test]

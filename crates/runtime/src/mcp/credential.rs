@@ -1,6 +1,7 @@
 //! The credential that a session uses at an MCP server, and renewing it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_core::ids::{CredentialId, OrganizationId, VaultId, WorkspaceId};
@@ -135,7 +136,17 @@ impl Found {
 
 /// Has a new token made and stores it; then only is it used. One at a time for each credential: an endpoint that rotates refresh
 /// tokens takes each of them once. Whoever waited finds what another one stored.
-pub(crate) async fn renew(deps: &Deps, found: &Found) -> Result<Found, NotRenewed> {
+/// It goes on when nobody waits any more: an endpoint that has given new tokens takes the former ones no more.
+pub(crate) async fn renew(deps: &Arc<Deps>, found: &Found) -> Result<Found, NotRenewed> {
+    let (deps, found) = (Arc::clone(deps), found.clone());
+    let renewed = deps.work.spawn({
+        let deps = Arc::clone(&deps);
+        async move { renewed(&deps, &found).await }
+    });
+    renewed.await.unwrap_or_else(|_| Err(NotRenewed::Unavailable("renewing it failed".into())))
+}
+
+async fn renewed(deps: &Deps, found: &Found) -> Result<Found, NotRenewed> {
     // No key is taken away meanwhile, and nobody closes these secrets for another one: that would look like a new token.
     let _sealing = deps.sealing.read().await;
     let turn = deps.mcp.turn(&found.credential);

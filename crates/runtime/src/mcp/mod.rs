@@ -38,6 +38,8 @@ pub(crate) struct User {
 #[derive(Debug, Default)]
 pub(crate) struct McpLinks {
     open: Mutex<HashMap<(SessionId, String), Link>>,
+    /// What is being done with vaults and has no link yet that would end with them.
+    begun: Mutex<HashMap<u64, (Vec<VaultId>, CancellationToken)>>,
     renewing: Mutex<HashMap<CredentialId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -73,8 +75,18 @@ impl McpLinks {
         held(&self.open).retain(|(of, _), _| of != session);
     }
 
-    /// A vault changed: what its credentials opened ends.
+    /// Something is about to be done with what these vaults have.
+    fn begin(&self, vaults: &[VaultId]) -> Begun<'_> {
+        let ended = CancellationToken::new();
+        let mut begun = held(&self.begun);
+        let number = (0..).find(|number| !begun.contains_key(number)).unwrap_or_default();
+        begun.insert(number, (vaults.to_vec(), ended.clone()));
+        Begun { links: self, number, ended }
+    }
+
+    /// A vault changed: what its credentials opened, or are about to open, ends.
     pub(crate) fn changed(&self, vault: &VaultId) {
+        held(&self.begun).values().filter(|(vaults, _)| vaults.contains(vault)).for_each(|(_, ended)| ended.cancel());
         held(&self.open).retain(|_, link| {
             let stays = link.vault.as_ref() != Some(vault);
             if !stays {
@@ -86,7 +98,9 @@ impl McpLinks {
 
     fn known(&self, user: &User, server: &McpServer, target: &Target) -> Option<Link> {
         let open = held(&self.open);
-        open.get(&(user.session.clone(), server.name.clone())).filter(|link| link.target == *target && link.connection.is_open()).cloned()
+        open.get(&(user.session.clone(), server.name.clone()))
+            .filter(|link| link.target == *target && link.connection.is_open() && !link.ended.is_cancelled())
+            .cloned()
     }
 
     fn keep(&self, user: &User, server: &McpServer, link: Link) {
@@ -95,6 +109,20 @@ impl McpLinks {
 
     fn drop(&self, user: &User, server: &McpServer) {
         held(&self.open).remove(&(user.session.clone(), server.name.clone()));
+    }
+}
+
+/// Held by who does something, before it reads what it may use.
+struct Begun<'a> {
+    links: &'a McpLinks,
+    number: u64,
+    /// Fires when one of the vaults changes.
+    ended: CancellationToken,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        held(&self.links.begun).remove(&self.number);
     }
 }
 
@@ -114,7 +142,10 @@ enum Done {
 impl Work<'_> {
     async fn over(self, link: &Link) -> Result<Done, Failure> {
         match self {
-            Self::List => link.connection.tools().await.map(Done::Listed),
+            Self::List => tokio::select! {
+                tools = link.connection.tools() => tools.map(Done::Listed),
+                () = link.ended.cancelled() => Err(Failure::Connection("the credential was changed or taken away".into())),
+            },
             Self::Call { tool, input } => tokio::select! {
                 outcome = link.connection.call(tool, input.clone()) => outcome.map(Done::Called),
                 () = link.ended.cancelled() => Err(Failure::Unknown("the credential was changed or taken away".into())),
@@ -132,7 +163,7 @@ enum Attempt {
 }
 
 /// The tools of a server.
-pub(crate) async fn list(deps: &Deps, user: &User, server: &McpServer) -> Result<Vec<McpTool>, Failure> {
+pub(crate) async fn list(deps: &Arc<Deps>, user: &User, server: &McpServer) -> Result<Vec<McpTool>, Failure> {
     match perform(deps, user, server, Work::List).await? {
         Done::Listed(tools) => Ok(tools),
         Done::Called(_) => Ok(Vec::new()),
@@ -140,7 +171,7 @@ pub(crate) async fn list(deps: &Deps, user: &User, server: &McpServer) -> Result
 }
 
 /// Has a server run a tool.
-pub(crate) async fn call(deps: &Deps, user: &User, server: &McpServer, tool: &str, input: &Map<String, Value>) -> CallOutcome {
+pub(crate) async fn call(deps: &Arc<Deps>, user: &User, server: &McpServer, tool: &str, input: &Map<String, Value>) -> CallOutcome {
     let not_run = |why: String| CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun);
     match perform(deps, user, server, Work::Call { tool, input }).await {
         Ok(Done::Called(outcome)) => outcome,
@@ -156,25 +187,26 @@ pub(crate) async fn call(deps: &Deps, user: &User, server: &McpServer, tool: &st
 }
 
 /// Does something over a connection; where the token does not hold any more, once again with a new one.
-async fn perform(deps: &Deps, user: &User, server: &McpServer, work: Work<'_>) -> Result<Done, Failure> {
+async fn perform(deps: &Arc<Deps>, user: &User, server: &McpServer, work: Work<'_>) -> Result<Done, Failure> {
+    let begun = deps.mcp.begin(&user.vaults);
     let mut found = usable(deps, user, server).await?;
     if let Some(over) = found.as_ref().filter(|found| found.is_over(deps.ambient.now()) && found.can_renew()) {
         found = Some(renew(deps, over).await.map_err(|error| not_renewed(&error))?);
     }
-    let found = match attempt(deps, user, server, found, work).await {
+    let found = match attempt(deps, user, server, found, work, &begun.ended).await {
         Attempt::Done(done) => return Ok(done),
         Attempt::Failed(failure) => return Err(failure),
         Attempt::Renewable(found) => found,
     };
     let renewed = renew(deps, &found).await.map_err(|error| not_renewed(&error))?;
-    match attempt(deps, user, server, Some(renewed), work).await {
+    match attempt(deps, user, server, Some(renewed), work, &begun.ended).await {
         Attempt::Done(done) => Ok(done),
         Attempt::Failed(failure) => Err(failure),
         Attempt::Renewable(_) => Err(Failure::Authentication("it does not accept a token that was renewed just now".into())),
     }
 }
 
-async fn attempt(deps: &Deps, user: &User, server: &McpServer, found: Option<Found>, work: Work<'_>) -> Attempt {
+async fn attempt(deps: &Deps, user: &User, server: &McpServer, found: Option<Found>, work: Work<'_>, ended: &CancellationToken) -> Attempt {
     let Some(socket) = deps.egress.calls() else {
         return Attempt::Failed(Failure::Connection("this server has no egress, which is the only way to MCP servers".into()));
     };
@@ -188,12 +220,18 @@ async fn attempt(deps: &Deps, user: &User, server: &McpServer, found: Option<Fou
     };
     let link = match deps.mcp.known(user, server, &target) {
         Some(link) => Ok(link),
-        None => Connection::open(&target).await.map(|connection| {
-            let vault = found.as_ref().map(|found| found.vault.clone());
-            let link = Link { connection: Arc::new(connection), target, vault, ended: CancellationToken::new() };
-            deps.mcp.keep(user, server, link.clone());
-            link
-        }),
+        None => {
+            let opened = tokio::select! {
+                opened = Connection::open(&target) => opened,
+                () = ended.cancelled() => Err(Failure::Connection("the session's credentials were changed meanwhile; try again".into())),
+            };
+            opened.map(|connection| {
+                let vault = found.as_ref().map(|found| found.vault.clone());
+                let link = Link { connection: Arc::new(connection), target, vault, ended: ended.clone() };
+                deps.mcp.keep(user, server, link.clone());
+                link
+            })
+        }
     };
     let done = match link {
         Ok(link) => work.over(&link).await,

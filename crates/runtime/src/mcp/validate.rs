@@ -1,5 +1,7 @@
 //! Trying a credential at its MCP server.
 
+use std::sync::Arc;
+
 use ostler_core::resources::validation::{HttpAnswer, McpProbe, RefreshAttempt, RefreshStatus, ValidationStatus};
 use ostler_mcp::{METHOD, Probe, Target, probe};
 use ostler_store::Document;
@@ -53,7 +55,7 @@ impl SessionRouter {
 }
 
 /// Renews, and notes how that went.
-async fn renewed(deps: &Deps, found: &Found, tried: &mut Tried) -> Option<Found> {
+async fn renewed(deps: &Arc<Deps>, found: &Found, tried: &mut Tried) -> Option<Found> {
     let (status, http_response, verdict) = match renew(deps, found).await {
         Ok(found) => {
             tried.refresh = Some(RefreshAttempt { http_response: None, status: RefreshStatus::Succeeded });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ostler_models::Models;
 use ostler_store::{Epoch, Store};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ambient::Ambient;
 use crate::budget::CappedWorkspaces;
@@ -32,6 +33,8 @@ pub(crate) struct Deps {
     pub(crate) networks: Networks,
     /// Held by who seals, whole by who takes a key away.
     pub(crate) sealing: tokio::sync::RwLock<()>,
+    /// What goes on when nobody waits for it any more, and what the end of the server waits for.
+    pub(crate) work: TaskTracker,
     /// Connections to MCP servers.
     pub(crate) mcp: McpLinks,
     pub(crate) asking: Asking,
