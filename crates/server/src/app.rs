@@ -77,6 +77,25 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn what_changes_something_goes_on_without_its_client() {
+        let (open, opened) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+        let parts = std::sync::Arc::new(std::sync::Mutex::new(Some((opened, done))));
+        let work = move || async move {
+            let (opened, done) = parts.lock().unwrap().take().unwrap();
+            let _ = opened.await;
+            let _ = done.send(());
+        };
+        let app: Router = Router::new().route("/", axum::routing::post(work)).layer(from_fn(to_its_end));
+        let request = http::Request::post("/").body(axum::body::Body::empty()).unwrap();
+        let mut asked = Box::pin(tower::ServiceExt::oneshot(app, request));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        drop(asked);
+        open.send(()).unwrap();
+        is_done.await.unwrap();
+    }
+
     #[test]
     fn a_panic_tells_the_client_nothing() {
         let response = panicked(Box::new("secret".to_owned()));
