@@ -53,6 +53,7 @@ impl Connection {
         };
         match timeout(limits::CONNECT_TIME, serve_client_with_lifecycle(about, transport, lifecycle)).await {
             Ok(Ok(service)) => Ok(Self { service }),
+            Ok(Err(error)) if error.is_authorization_required() => Err(Failure::unauthorized()),
             // What came first is only that it is of before 2026.
             Ok(Err(ClientInitializeError::LegacyFallbackFailed { fallback, .. })) => Err(Failure::of(&*fallback)),
             Ok(Err(error)) => Err(Failure::of(&error)),
@@ -121,7 +122,7 @@ impl Connection {
 fn failed(error: ServiceError) -> Failure {
     match error {
         ServiceError::McpError(ErrorData { message, code, .. }) => Failure::Refused(short(&format!("{message} ({})", code.0))),
-        ServiceError::TransportSend(error) => Failure::of(&error),
+        ServiceError::TransportSend(error) => Failure::of(error.error.as_ref()),
         other => Failure::connection(short(&other.to_string())),
     }
 }

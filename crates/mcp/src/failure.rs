@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use rmcp::transport::streamable_http_client::{AuthRequiredError, InsufficientScopeError};
 use serde_json::Value;
 
 use crate::limits;
@@ -28,11 +29,19 @@ impl Failure {
         Self::Connection(why.into())
     }
 
+    /// The server says how one could be let in.
+    pub(crate) fn unauthorized() -> Self {
+        Self::Authentication("it does not accept the credential, or wants one".into())
+    }
+
     /// A failure of the transport: of the way, or of who asks.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut texts = vec![error.to_string()];
-        let mut cause = error.source();
+        let mut texts = Vec::new();
+        let mut cause = Some(error);
         while let Some(inner) = cause {
+            if inner.is::<AuthRequiredError>() || inner.is::<InsufficientScopeError>() {
+                return Self::unauthorized();
+            }
             texts.push(inner.to_string());
             cause = inner.source();
         }
@@ -46,8 +55,7 @@ impl Failure {
         // What stands behind the status is the server's own word.
         let is_authentication = |text: &String| {
             let status = text.split_once("unexpected server response: ").map(|(_, said)| said).unwrap_or_default();
-            let is_refused = status.starts_with("HTTP 401") || status.starts_with("HTTP 403");
-            is_refused || text == "Auth required" || text == "Insufficient scope"
+            status.starts_with("HTTP 401") || status.starts_with("HTTP 403")
         };
         let innermost = texts.last().map(String::as_str).unwrap_or_default();
         if texts.iter().any(is_authentication) {
@@ -81,7 +89,6 @@ mod tests {
         let status = |text: &str| of(&["send failed", &format!("unexpected server response: {text}")]);
         assert!(matches!(status("HTTP 401 Unauthorized: no"), Failure::Authentication(_)));
         assert!(matches!(status("HTTP 403 Forbidden: no"), Failure::Authentication(_)));
-        assert!(matches!(of(&["Auth required", "authorization required: Bearer"]), Failure::Authentication(_)));
         assert!(matches!(status("HTTP 500 Internal Server Error: HTTP 401"), Failure::Connection(_)));
         assert!(matches!(status("HTTP 500 Error: Auth required; unexpected server response: HTTP 401"), Failure::Connection(_)));
         let refused = r#"HTTP 403 Forbidden: {"error":{"type":"egress_refused","code":"address_not_public","message":"not public"}}"#;
