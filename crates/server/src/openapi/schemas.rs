@@ -192,7 +192,11 @@ fn egress() -> Vec<(&'static str, &'static str, Value)> {
     let method = json!({"type": "string", "pattern": format!("^[A-Z-]{{1,{METHOD_CHARS}}}$"), "not": {"const": "CONNECT"}});
     vec![
         ("EgressSettings", "rules", items(EGRESS_RULES)),
-        ("EgressRule", "ports", json!({"minItems": 1, "maxItems": RULE_PORTS, "items": {"type": "integer", "minimum": 1, "maximum": u16::MAX}})),
+        (
+            "EgressRule",
+            "ports",
+            json!({"minItems": 1, "maxItems": RULE_PORTS, "items": {"type": "integer", "minimum": 1, "maximum": u16::MAX}}),
+        ),
         ("EgressRule", "methods", json!({"minItems": 1, "maxItems": RULE_METHODS, "items": method})),
         ("EgressRule", "path", json!({"pattern": "^/", "maxLength": RULE_PATH_CHARS})),
     ]
