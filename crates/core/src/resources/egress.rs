@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::hosts;
+use super::patch;
 use crate::egress::path;
 use crate::error::{Refusal, check_chars, check_count};
 use crate::limits;
@@ -173,22 +174,11 @@ impl EgressSettings {
 
     /// The same with the fields of a patch; null clears one.
     pub(super) fn patched(&self, patch: Map<String, Value>) -> Result<Self, Refusal> {
-        let refused = |error: serde_json::Error| Refusal::invalid(format!("egress: {error}"));
-        let mut fields = match serde_json::to_value(self).map_err(refused)? {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
-        };
-        fields.extend(patch);
-        fields.retain(|_, value| !value.is_null());
-        serde_json::from_value(Value::Object(fields)).map_err(refused)
+        patch::merged("egress", self, patch)
     }
 
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        for (name, said, least) in self.numbers() {
-            if said.is_some_and(|said| said < least || said > u64::from(u32::MAX)) {
-                return Err(Refusal::invalid(format!("egress.{name}: must be {least} to {}", u32::MAX)));
-            }
-        }
+        patch::check_numbers("egress", self.numbers())?;
         check_count("egress.rules", self.rules.len(), limits::EGRESS_RULES)?;
         for (at, rule) in self.rules.iter().enumerate() {
             rule.check(self.inspect).map_err(|why| Refusal::invalid(format!("egress.rules[{at}].{why}")))?;

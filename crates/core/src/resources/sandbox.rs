@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::patch;
 use crate::error::{Refusal, check_chars};
 use crate::limits;
 
@@ -90,22 +91,11 @@ impl SandboxSettings {
 
     /// The same with the fields of a patch; null clears one.
     pub(super) fn patched(&self, patch: Map<String, Value>) -> Result<Self, Refusal> {
-        let refused = |error: serde_json::Error| Refusal::invalid(format!("sandbox: {error}"));
-        let mut fields = match serde_json::to_value(self).map_err(refused)? {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
-        };
-        fields.extend(patch);
-        fields.retain(|_, value| !value.is_null());
-        serde_json::from_value(Value::Object(fields)).map_err(refused)
+        patch::merged("sandbox", self, patch)
     }
 
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        for (name, said, least) in self.numbers() {
-            if said.is_some_and(|said| said < least || said > u64::from(u32::MAX)) {
-                return Err(Refusal::invalid(format!("sandbox.{name}: must be {least} to {}", u32::MAX)));
-            }
-        }
+        patch::check_numbers("sandbox", self.numbers())?;
         if self.command_seconds.is_some_and(|seconds| seconds > limits::COMMAND_SECONDS) {
             return Err(Refusal::invalid(format!("sandbox.command_seconds: must be at most {}", limits::COMMAND_SECONDS)));
         }
