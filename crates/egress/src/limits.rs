@@ -98,6 +98,8 @@ pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
 pub const TOKEN_TIME: Duration = Duration::from_secs(8);
 /// Bytes of an answer of an MCP server that is no stream.
 pub const MCP_ANSWER_BYTES: usize = 6 << 20;
+/// For how long an answer that counts once waits for a request that comes again.
+pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.

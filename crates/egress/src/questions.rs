@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ostler_core::egress::{Answered, Question};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::limits;
 
@@ -35,8 +35,8 @@ struct Held {
     waiting: Vec<Waiting>,
     /// What was answered for as long as the session lives.
     answers: HashMap<Question, bool>,
-    /// What was answered for one request that does not wait any more.
-    once: HashMap<Question, bool>,
+    /// What was answered for one request that does not wait any more, and until when that counts.
+    once: HashMap<Question, (bool, Instant)>,
 }
 
 #[derive(Debug)]
@@ -87,7 +87,9 @@ impl Questions {
 
     fn begin(&self, question: Question) -> Begun {
         let mut held = self.lock();
-        let known = held.answers.get(&question).copied().or_else(|| held.once.remove(&question));
+        let now = Instant::now();
+        held.once.retain(|_, (_, until)| *until > now);
+        let known = held.answers.get(&question).copied().or_else(|| held.once.remove(&question).map(|(is_allowed, _)| is_allowed));
         if let Some(is_allowed) = known {
             return Begun::Known(is_allowed);
         }
@@ -131,7 +133,7 @@ impl Questions {
             }
         }
         if held.once.len() < limits::HELD_REQUESTS {
-            held.once.insert(question, is_allowed);
+            held.once.insert(question, (is_allowed, Instant::now() + limits::ONCE_COUNTS));
         }
     }
 }
@@ -181,6 +183,14 @@ mod tests {
         assert!(questions.waiting(10).is_empty(), "who went away does not wait");
         questions.settle(question("/a"), true);
         assert_eq!(questions.ask(question("/a")).await, Outcome::Allowed);
+        assert_eq!(questions.ask(question("/a")).await, Outcome::Unanswered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_ends() {
+        let questions = Arc::<Questions>::default();
+        questions.settle(question("/a"), true);
+        tokio::time::advance(limits::ONCE_COUNTS).await;
         assert_eq!(questions.ask(question("/a")).await, Outcome::Unanswered);
     }
 
