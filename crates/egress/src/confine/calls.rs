@@ -21,7 +21,7 @@ const LAST_KNOWN: i64 = 469;
 /// Newer numbers that read as not implemented, so that libraries fall back.
 const UNKNOWN: RangeInclusive<i64> = LAST_KNOWN + 1..=511;
 /// Calls on paths, and of security modules and mounts, that the C library's headers do not name yet.
-const DENIED_BY_NUMBER: [i64; 8] = [452, 459, 460, 461, 463, 464, 465, 467];
+const DENIED_BY_NUMBER: [i64; 11] = [452, 459, 460, 461, 463, 464, 465, 466, 467, 468, 469];
 
 const DENIED: &[libc::c_long] = &[
     // Programs and processes.
