@@ -112,11 +112,6 @@ impl Connection {
             }),
         }
     }
-
-    /// Ends it, and tells the server.
-    pub async fn close(self) {
-        let _ = self.service.cancel().await;
-    }
 }
 
 fn failed(error: ServiceError) -> Failure {

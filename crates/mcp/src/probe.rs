@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use ostler_core::egress::calls::MCP_HOST;
+use ostler_core::egress::calls::{MCP_HOST, REFUSED};
 use ostler_core::resources::validation::HttpAnswer;
 use serde_json::json;
 use tokio::net::UnixStream;
@@ -52,17 +52,21 @@ pub async fn probe(target: &Target) -> Result<Probe, Failure> {
         }
         let request = request.body(Full::new(Bytes::from(question.to_string()))).map_err(|error| broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let (parts, content) = response.into_parts();
+        let (parts, mut content) = response.into_parts();
         if parts.status.is_success() {
             return Ok(Probe::Welcome);
         }
-        let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
-        let read = Limited::new(content, limits::SHOWN_BYTES).collect().await;
-        let (body, body_truncated) = match read {
-            Ok(read) => (text(read.to_bytes()), false),
-            Err(_) => (String::new(), true),
-        };
-        if parts.headers.contains_key("x-ostler-egress") {
+        let mut start = Vec::new();
+        while let Some(Ok(frame)) = content.frame().await {
+            start.extend(frame.into_data().into_iter().flatten());
+            if start.len() > limits::SHOWN_BYTES {
+                break;
+            }
+        }
+        let body_truncated = start.len() > limits::SHOWN_BYTES;
+        start.truncate(limits::SHOWN_BYTES);
+        let body = String::from_utf8_lossy(&start).into_owned();
+        if parts.headers.contains_key(REFUSED) {
             return Ok(Probe::Unreachable(body));
         }
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
