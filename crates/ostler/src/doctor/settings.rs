@@ -65,12 +65,17 @@ fn settings_file(path: &Path) -> Option<SettingsFile> {
     Some(SettingsFile { path: path.to_owned(), owner: found.uid(), mode: found.mode() & 0o7777, holds_key })
 }
 
-/// Whether a settings file has a provider's key in it.
+/// The sections of a settings file that may have an `api_key`.
+fn with_keys(table: &toml::Table) -> impl Iterator<Item = &toml::Value> {
+    let providers = table.get("providers").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+    providers.chain(table.get("search"))
+}
+
+/// Whether a settings file has a key in it.
 fn holds_key(text: &str) -> bool {
     let Ok(table) = text.parse::<toml::Table>() else { return text.contains("api_key") };
-    let providers = table.get("providers").and_then(toml::Value::as_table);
-    let key = |provider: &toml::Value| provider.get("api_key").and_then(toml::Value::as_str).is_some_and(|key| !key.is_empty());
-    providers.is_some_and(|providers| providers.values().any(key))
+    let has_key = |section: &toml::Value| section.get("api_key").and_then(toml::Value::as_str).is_some_and(|key| !key.is_empty());
+    with_keys(&table).any(has_key)
 }
 
 /// The error without what of the file may be a key: the line that the parser shows, and whatever
@@ -82,13 +87,13 @@ fn without_values(error: &anyhow::Error, text: &str) -> String {
 /// The keys in a settings file, and what was written in the place of a variable's name and is none.
 fn possible_keys(text: &str) -> Vec<String> {
     let table: toml::Table = text.parse().unwrap_or_default();
-    let providers = table.get("providers").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
-    let values = providers.flat_map(|provider| {
+    let values = with_keys(&table).flat_map(|provider| {
         let value = |name: &str| provider.get(name).and_then(toml::Value::as_str);
         let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         [value("api_key"), value("api_key_env").filter(|text| !is_name(text))]
     });
-    values.flatten().map(str::to_owned).collect()
+    let command = table.get("vault").and_then(|vault| vault.get("key_command")).and_then(toml::Value::as_str);
+    values.flatten().chain(command).map(str::to_owned).collect()
 }
 
 /// Why egress could not ask a provider.
@@ -220,6 +225,7 @@ mod tests {
             ("[providers.a]\napi_key = \"k\"\n", true),
             ("providers = { a = { api_key = \"k\" } }\n", true),
             ("[providers.a]\napi_key = \"k\nbroken", true),
+            ("[search]\nprovider = \"brave\"\napi_key = \"k\"\n", true),
             ("[providers.a]\napi_key = \"\"\napi_key_env = \"K\"\n", false),
             ("[server]\nlisten = \"127.0.0.1:1\"\n", false),
         ] {
