@@ -22,6 +22,7 @@ mod hello;
 mod inject;
 mod intercept;
 mod judge;
+pub mod keystore;
 pub mod limits;
 mod machine;
 mod oauth;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ostler_egress::keystore;
 use ostler_models::{
     Anthropic, Catalog, CatalogProvider, DemoModel, HttpTransport, Model, ModelTransport, Models, OpenAi, OpenAiOptions, Prices,
     ProviderKind,
@@ -15,7 +16,7 @@ use ostler_runtime::parking::Rest;
 use ostler_runtime::recovery::{self, LastEnd};
 use ostler_runtime::router::{RouterConfig, SessionRouter};
 use ostler_runtime::sandbox::LocalSandboxes;
-use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, Wishes};
+use ostler_sandbox::{Sandboxes, SandboxesConfig, SpawnerCommand, Trusted, Wishes};
 use ostler_server::keys::ApiKeySecret;
 use ostler_server::{AppState, ServerConfig};
 use ostler_store::{DataDirLock, LockError, SqliteConfig, SqliteStore, Store};
@@ -89,7 +90,9 @@ impl Node {
         let sandboxes = Sandboxes::start(sandboxes_config(settings, epoch)?).await.context("starting the sandbox spawner")?;
         sandboxes.sweep().await.context("removing what is left of trials of sandboxes")?;
         sandboxes.abandon_builds().await.context("removing what is left of builds of packages")?;
-        let trusts_others = sandboxes.trust(&egress.certificates).context("telling sandboxes whom to trust")?;
+        let pem = egress.certificates.as_str();
+        let trusted = Trusted { pem, java: &keystore::java(pem) };
+        let trusts_others = sandboxes.trust(&trusted).context("telling sandboxes whom to trust")?;
         let mut policy = settings.sandbox.policy.clone();
         policy.usual.doors = true;
         let wishes = Wishes { spec: policy.usual.clone(), ..settings.sandbox.wishes() };

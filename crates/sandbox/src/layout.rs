@@ -48,10 +48,14 @@ pub(crate) const BUILD_FILES: &str = "files";
 pub(crate) const BUILD_INSIDE: &str = "run/ostler-build";
 /// Directories of a system that a layer may lie over.
 pub(crate) const LAYERED: [&str; 9] = ["usr", "opt", "var", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-/// The certificates that sandboxes with doors trust.
-pub(crate) const TRUST: &str = "trust.pem";
-/// The same inside, relative to the root.
-pub(crate) const TRUST_INSIDE: &str = "etc/ostler-trust.pem";
+/// The directory of the certificates that sandboxes with doors trust.
+pub(crate) const TRUST: &str = "trust";
+/// In it, in PEM.
+pub(crate) const TRUST_PEM: &str = "certificates.pem";
+/// In it, as programs in Java read them.
+pub(crate) const TRUST_JAVA: &str = "java.jks";
+/// The directory inside, relative to the root.
+pub(crate) const TRUST_INSIDE: &str = "etc/ostler-trust";
 /// Before the size of an empty file system that is copied for each new sandbox.
 pub(crate) const TEMPLATE: &str = "empty-";
 /// Before the names of sandboxes that have no session yet.

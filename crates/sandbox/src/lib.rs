@@ -27,7 +27,7 @@ pub use error::{AttachError, CallError, SandboxError};
 pub use server::connection::{CallRequest, Connection};
 pub use server::images::Image;
 pub use server::layers::Layer;
-pub use server::sandboxes::Sandboxes;
+pub use server::sandboxes::{Sandboxes, Trusted};
 pub use spawner::spawner_main;
 pub use spec::{
     BuildAs, DEFAULT_UIDS, IdMapping, Isolation, IsolationFloor, OciConfig, Required, SandboxSpec, SandboxesConfig, SpawnerCommand,

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Trees, mounts, packages};
 use crate::layout::{self, AGENT_ID};
@@ -79,6 +79,15 @@ pub(super) fn build(spec: &SandboxSpec, trees: &Trees) -> io::Result<()> {
 /// Where programs look for the certificates that they trust, on the systems that there are.
 const BUNDLES: [&str; 3] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/cert.pem"];
 
+/// Where Java looks, on the systems that have it at one place.
+const JAVA_BUNDLES: [&str; 2] = ["etc/ssl/certs/java/cacerts", "etc/pki/java/cacerts"];
+
+/// Directories of installations of Java that may have it each by themselves.
+const OF_JAVAS: [&str; 4] = ["usr/lib/jvm", "usr/java", "usr/local", "opt/java"];
+
+/// In such an installation; the latter up to Java 8.
+const OF_JAVA: [&str; 2] = ["lib/security/cacerts", "jre/lib/security/cacerts"];
+
 /// Puts the certificates where programs are told of, and in the place of those that they would find by themselves.
 fn trust(tree: &OwnedFd) -> io::Result<()> {
     named_trust(tree)?;
@@ -87,14 +96,23 @@ fn trust(tree: &OwnedFd) -> io::Result<()> {
         let plain = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_symlink());
         path.ancestors().filter(|path| !path.as_os_str().is_empty()).all(plain)
     };
-    for bundle in BUNDLES.into_iter().filter(|bundle| is_plain(Path::new(bundle))) {
-        mounts::bind(layout::TRUST_INSIDE, bundle, mounts::READ_ONLY)?;
+    let javas = OF_JAVAS.into_iter().map(Path::new).filter(|path| is_plain(path)).filter_map(|path| fs::read_dir(path).ok());
+    let of_java = javas.flatten().flatten().flat_map(|java| OF_JAVA.map(|name| java.path().join(name)));
+    let places = [
+        (layout::TRUST_PEM, BUNDLES.map(PathBuf::from).to_vec()),
+        (layout::TRUST_JAVA, JAVA_BUNDLES.into_iter().map(PathBuf::from).chain(of_java).collect()),
+    ];
+    for (name, bundles) in places {
+        let from = Path::new(layout::TRUST_INSIDE).join(name);
+        for bundle in bundles.into_iter().filter(|bundle| is_plain(bundle)) {
+            mounts::bind(&from, &bundle, mounts::READ_ONLY)?;
+        }
     }
     Ok(())
 }
 
 fn named_trust(tree: &OwnedFd) -> io::Result<()> {
-    fs::write(layout::TRUST_INSIDE, b"")?;
+    mounts::directory(layout::TRUST_INSIDE)?;
     sys::move_mount(tree, layout::TRUST_INSIDE.as_ref())
 }
 

@@ -32,7 +32,7 @@ pub(super) fn directory(path: &str) -> io::Result<()> {
 }
 
 /// Copies the mount of a host path to `target`, with more attributes.
-pub(super) fn bind(source: impl AsRef<OsStr>, target: &str, attributes: u64) -> io::Result<()> {
+pub(super) fn bind(source: impl AsRef<OsStr>, target: impl AsRef<OsStr>, attributes: u64) -> io::Result<()> {
     let tree = sys::open_tree(source.as_ref(), true)?;
     sys::set_mount_attributes(&tree, attributes, true)?;
     sys::move_mount(&tree, target.as_ref())

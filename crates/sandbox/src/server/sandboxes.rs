@@ -35,6 +35,15 @@ pub struct Sandboxes {
     layers: Layers,
 }
 
+/// Certificates that sandboxes with doors trust, in the forms in which programs read them.
+#[derive(Debug, Clone, Copy)]
+pub struct Trusted<'a> {
+    /// As most programs do.
+    pub pem: &'a str,
+    /// As those in Java do: a key store of type JKS.
+    pub java: &'a [u8],
+}
+
 /// What is found out about each layer of packages once.
 type Layers = Arc<Mutex<HashMap<String, Arc<OnceCell<Result<(), String>>>>>>;
 
@@ -181,22 +190,31 @@ impl Sandboxes {
         oci.create(&self.directory(id), image.as_deref(), id, incarnation, first_id, spec).await
     }
 
-    /// Says which certificates sandboxes with doors trust from their next start on, in PEM. Returns whether they are others than
-    /// before: then those that wait for their session trust the former ones.
+    /// Says which certificates sandboxes with doors trust from their next start on. Returns whether they are others than
+    /// before: then those that wait for their session may trust the former ones.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn trust(&self, certificates: &str) -> Result<bool, SandboxError> {
-        if fs::read(self.dir.join(layout::TRUST)).is_ok_and(|kept| kept == certificates.as_bytes()) {
-            return Ok(false);
-        }
+    pub fn trust(&self, trusted: &Trusted<'_>) -> Result<bool, SandboxError> {
+        let directory = self.dir.join(layout::TRUST);
         let write = || {
-            let next = self.dir.join(layout::TRUST).with_extension("next");
-            fs::write(&next, certificates)?;
-            fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
-            fs::rename(next, self.dir.join(layout::TRUST))
+            fs::create_dir_all(&directory)?;
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+            let mut others = false;
+            for (name, content) in [(layout::TRUST_JAVA, trusted.java), (layout::TRUST_PEM, trusted.pem.as_bytes())] {
+                let path = directory.join(name);
+                if fs::read(&path).is_ok_and(|kept| kept == content) {
+                    continue;
+                }
+                let next = path.with_extension("next");
+                fs::write(&next, content)?;
+                fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
+                fs::rename(next, path)?;
+                others = true;
+            }
+            Ok(others)
         };
-        write().map(|()| true).map_err(|source| SandboxError::Directory { path: self.dir.display().to_string(), source })
+        write().map_err(|source| SandboxError::Directory { path: directory.display().to_string(), source })
     }
 
     /// Whether the machine has room for one more like this; says what it lacks.

@@ -180,7 +180,7 @@ mod tests {
         }
         fs::write(image.join("etc/other"), "x").unwrap();
         for (name, text) in
-            [("other", "y"), ("passwd", "root::0:0::/:\n"), ("ld.so.preload", "/x.so"), ("ostler-trust.pem", ""), ("shadow", "")]
+            [("other", "y"), ("passwd", "root::0:0::/:\n"), ("ld.so.preload", "/x.so"), ("ostler-trust", ""), ("shadow", "")]
         {
             fs::write(files.join("etc").join(name), text).unwrap();
         }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
-use ostler_sandbox::{CallRequest, Connection, SandboxSpec};
+use ostler_sandbox::{CallRequest, Connection, SandboxSpec, Trusted};
 
 use crate::home::{Home, bash, incarnation, session, sh, text};
 
@@ -40,7 +40,7 @@ fn answer_with(listener: TcpListener, word: &'static str) -> std::thread::JoinHa
 #[tokio::test(flavor = "multi_thread")]
 async fn what_connects_inside_is_answered_outside() {
     let home = Home::new().await;
-    home.sandboxes.trust("the certificates\n").unwrap();
+    home.sandboxes.trust(&Trusted { pem: "the certificates\n", java: b"the same" }).unwrap();
     let inside = home.sandboxes.create(&session(), &incarnation(), &with_doors()).await.unwrap();
     let Doors { proxy, http, https, names } = doors(&inside).await;
     let answering = [answer_with(proxy, "proxy"), answer_with(http, "http"), answer_with(https, "https")];

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use ostler_sandbox::SandboxSpec;
+use ostler_sandbox::{SandboxSpec, Trusted};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -154,6 +154,27 @@ async fn an_image_is_the_system_of_a_sandbox() {
     assert_eq!(sh(&inside, "cat file").await, "kept");
     next.remove_image("ours").await.unwrap();
     assert!(next.list_images().unwrap().is_empty() && next.remove_image("ours").await.is_err());
+    home.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_of_an_image_trust_whom_those_of_the_host_do() {
+    let home = Home::new().await;
+    let own = ["etc/ssl/certs/ca-certificates.crt", "opt/java/openjdk/lib/security/cacerts", "usr/lib/jvm/old/jre/lib/security/cacerts"];
+    let image = own.into_iter().fold(system(), |layer, path| layer.file(path, 0o644, b"others")).other(
+        "usr/lib/jvm/linked/lib/security/cacerts",
+        tar::EntryType::Symlink,
+        "/etc/passwd",
+    );
+    home.sandboxes.import_image("ours", layout(&[image.bytes()], false)).await.unwrap();
+    home.sandboxes.trust(&Trusted { pem: "pem\n", java: b"jks\n" }).unwrap();
+    let spec = SandboxSpec { image: Some("ours".into()), doors: true, ..SandboxSpec::default() };
+    let inside = home.sandboxes.create(&session(), &incarnation(), &spec).await.unwrap();
+    assert_eq!(sh(&inside, &format!("cat /{}", own.join(" /"))).await, "pem\njks\njks");
+    assert!(
+        sh(&inside, "cat /usr/lib/jvm/linked/lib/security/cacerts").await.contains("agent:x:1000"),
+        "a link is not followed from outside"
+    );
     home.end().await;
 }
 

@@ -150,7 +150,7 @@ async fn a_hostile_build_is_contained() {
     }
     // Names and links that lead out of the layer stay what they are inside.
     sh(&connection, "mv /var/lib /var/moved; ln -s /etc /var/lib; ln -s /home /usr/local/lib/out; mkdir /opt/'..%2f'; rm -rf /etc/ssl; ln -s / /etc/ssl").await;
-    sh(&connection, "echo x > /etc/ld.so.preload; echo evil::0:0::/:/bin/sh >> /etc/passwd; echo ok > /etc/fine.conf; cp /etc/ostler-trust.pem /usr/ 2>/dev/null; true").await;
+    sh(&connection, "echo x > /etc/ld.so.preload; echo evil::0:0::/:/bin/sh >> /etc/passwd; echo ok > /etc/fine.conf; cp /etc/ostler-trust/certificates.pem /usr/ 2>/dev/null; true").await;
     let layer = home.sandboxes.keep_layer(&id, KEY, None, Timestamp(1)).await.unwrap();
     assert!(layer.entries > 0);
     let (_, session) = start(&home.sandboxes, &on(KEY)).await.unwrap();
