@@ -5,12 +5,13 @@ import pathlib
 import anthropic
 import mcp_servers
 import pytest
+import stream_hosts
 import trustme
 from hosts import Host
 from servers import model_server, ostler_server, wait_until
 
 KEY = "the-key-of-the-egress-tests-0123456789abcdef"
-NAMES = ("api.test", "other.test", "git.test", "pypi.test", "npm.test", "evil.test")
+NAMES = ("api.test", "other.test", "git.test", "pypi.test", "npm.test", "crates.test", "evil.test")
 TURN_SECONDS = 120
 
 
@@ -49,12 +50,21 @@ def far(mcp_server):
 
 
 @pytest.fixture(scope="session")
-def settings(authority, hosts, mcp_server, tmp_path_factory):
+def streams(authority, tmp_path_factory):
+    """The addresses of hosts that talk while they listen, by name."""
+    place = tmp_path_factory.mktemp("streams")
+    with stream_hosts.http2(authority, "streams.test", place) as http2, stream_hosts.websocket(authority, "socket.test") as websocket:
+        yield {"streams.test": http2, "socket.test": websocket}
+
+
+@pytest.fixture(scope="session")
+def settings(authority, hosts, streams, mcp_server, tmp_path_factory):
     """Of servers that find these hosts. The section of the search engine is the last one."""
     bundle = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     text = "[egress]\nextra_ca = [%s]\n[egress.resolve]\n" % json.dumps(str(bundle))
     text += "".join('"%s" = "%s"\n' % (name, host.address) for name, host in hosts.items())
+    text += "".join('"%s" = "%s"\n' % pair for pair in streams.items())
     text += '"far.test" = "%s"\n"everything.test" = "%s"\n' % (mcp_server.address, mcp_server.everything)
     return text + "[search]\nprovider = \"searxng\"\nbase_url = \"http://%s\"\n" % hosts["search.test"].address
 

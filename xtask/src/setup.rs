@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::run::{output, program, root, run, say};
 
 /// Programs that tests start, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("bash", "bash"),
     ("script", "bsdutils"),
     ("python3", "python3"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("javac", "default-jdk-headless"),
     ("mkfs.ext4", "e2fsprogs"),
     ("ipcmk", "util-linux"),
 ];
@@ -26,7 +27,7 @@ const PROGRAMS: [(&str, &str); 10] = [
 const OF_ROOT: [(&str, &str); 1] = [("dockerd", "docker.io")];
 
 /// The Python packages that black-box tests use.
-const PYTHON: [&str; 5] = ["anthropic==2.11.0", "pytest==8.4.2", "trustme==1.2.1", "mcp==2.3.0", "uvicorn==0.54.0"];
+const PYTHON: [&str; 6] = ["anthropic==2.11.0", "pytest==8.4.2", "trustme==1.2.1", "mcp==2.3.0", "uvicorn==0.54.0", "websockets==17.4"];
 
 /// Other people's model servers, and what the tests need beside them. llama.cpp is built from source,
 /// which takes some minutes once.
