@@ -59,6 +59,8 @@ struct Known {
     /// Whether egress has these doors, and knows what is described. It is not said to be needed before.
     is_served: bool,
     is_told: bool,
+    /// Whether what changed could not be read. It reaches nothing until it can.
+    is_stale: bool,
     /// Whether it has no doors; its variables have placeholders all the same.
     is_offline: bool,
     /// Held by who tells egress of it, so that what is told last is what holds.
@@ -106,22 +108,44 @@ impl Networks {
     }
 }
 
-/// Introduces a sandbox. That goes on in the background: what connects before it is done waits.
-pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<dyn SandboxLink>) {
+/// Introduces a sandbox. That goes on in the background: what connects before it is done waits. Fails when it cannot be read what it
+/// may; such a sandbox is of no use.
+pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<dyn SandboxLink>) -> Result<(), String> {
     if !deps.egress.serves_sandboxes() {
-        return;
+        return Ok(());
     }
     let reading = deps.networks.reading.lock().await;
-    let described = match describe(deps, session).await {
-        Ok(described) => described,
-        Err(why) => return tracing::error!(%session, why, "what a sandbox may reach is not known; it reaches nothing"),
-    };
+    let described = describe(deps, session).await.map_err(|why| format!("what it may reach cannot be read: {why}"))?;
     deps.networks.notices.add(session, described.unreachable());
-    let known = Known { link: Arc::clone(link), described, is_served: false, is_told: false, is_offline: false, turn: Arc::default() };
+    let (is_served, is_told, is_stale, is_offline) = (false, false, false, false);
+    let known = Known { link: Arc::clone(link), described, is_served, is_told, is_stale, is_offline, turn: Arc::default() };
     deps.networks.lock().insert(session.clone(), known);
     drop(reading);
     let (deps, session) = (Arc::clone(deps), session.clone());
     tokio::spawn(async move { tell(&deps, &session).await });
+    Ok(())
+}
+
+/// Notes what a known sandbox may now. Where that cannot be read, it is nothing.
+async fn note(deps: &Deps, session: &SessionId) {
+    let _reading = deps.networks.reading.lock().await;
+    let described = describe(deps, session).await;
+    let mut networks = deps.networks.lock();
+    let Some(known) = networks.get_mut(session) else { return };
+    known.is_told = false;
+    known.is_stale = described.is_err();
+    match described {
+        Ok(described) => {
+            deps.networks.notices.add(session, described.unreachable());
+            known.described = described;
+        }
+        Err(why) => {
+            tracing::error!(%session, why, "what a sandbox may reach cannot be read; until it can, it reaches nothing");
+            known.described.terms.policy = Policy::none();
+            known.described.terms.grants.clear();
+            known.described.terms.answers.clear();
+        }
+    }
 }
 
 /// Has egress know a sandbox as it is described now. What fails is tried again by the watch.
@@ -300,26 +324,7 @@ impl SessionRouter {
             deps.networks.lock().iter().filter(|(session, known)| concerns(session, known)).map(|(session, _)| session.clone()).collect();
         drop(reading);
         for session in &concerned {
-            let reading = deps.networks.reading.lock().await;
-            match describe(deps, session).await {
-                Ok(described) => {
-                    if let Some(known) = deps.networks.lock().get_mut(session) {
-                        deps.networks.notices.add(session, described.unreachable());
-                        known.described = described;
-                        known.is_told = false;
-                    }
-                }
-                Err(why) => {
-                    tracing::error!(%session, why, "what a sandbox may reach is not known any more; it reaches nothing");
-                    if let Some(known) = deps.networks.lock().get_mut(session) {
-                        known.described.terms.policy = Policy::none();
-                        known.described.terms.grants.clear();
-                        known.described.terms.answers.clear();
-                        known.is_told = false;
-                    }
-                }
-            }
-            drop(reading);
+            note(deps, session).await;
         }
         // At once: an egress that hangs costs one wait, not one for each.
         futures::future::join_all(concerned.iter().map(|session| tell(deps, session))).await;
@@ -339,12 +344,14 @@ impl SessionRouter {
                 () = deps.stopping.cancelled() => return,
                 () = tokio::time::sleep(limits::NETWORK_LOOK) => {}
             }
-            let of = |is_told: bool| -> Vec<SessionId> {
+            let of = |fits: fn(&Known) -> bool| -> Vec<SessionId> {
                 let networks = deps.networks.lock();
-                let fits = |known: &Known| !known.is_offline && known.is_told == is_told;
-                networks.iter().filter(|(_, known)| fits(known)).map(|(session, _)| session.clone()).collect()
+                networks.iter().filter(|(_, known)| !known.is_offline && fits(known)).map(|(session, _)| session.clone()).collect()
             };
-            let told = of(true);
+            for session in of(|known| known.is_stale) {
+                note(deps, &session).await;
+            }
+            let told = of(|known| known.is_told);
             if !told.is_empty() {
                 match deps.egress.renew(&told).await {
                     Ok(unknown) => {
@@ -363,7 +370,7 @@ impl SessionRouter {
                 self.attend_questions().await;
             }
             // Each by itself: one that does not answer keeps nobody else waiting, and has one who waits for it.
-            for session in of(false) {
+            for session in of(|known| !known.is_told) {
                 let is_told_now = deps.networks.lock().get(&session).is_some_and(|known| known.turn.try_lock().is_err());
                 if !is_told_now {
                     let deps = Arc::clone(deps);

@@ -128,7 +128,10 @@ async fn create(deps: &Arc<Deps>, whose: &Whose) -> Result<Life, String> {
     let started = tokio::time::timeout(limits::SANDBOX_START, deps.sandboxes.create(&whose.session, &incarnation, &spec)).await;
     let late = || format!("it did not start within {} seconds; the machine may be overloaded", limits::SANDBOX_START.as_secs());
     let link = started.map_err(|_| late())??;
-    network::introduce(deps, &whose.session, &link).await;
+    if let Err(why) = network::introduce(deps, &whose.session, &link).await {
+        stop(deps, &whose.session).await;
+        return Err(why);
+    }
     Ok((incarnation, link))
 }
 
@@ -185,7 +188,7 @@ pub(super) async fn reach(
             Err(failure) => return Err(failure),
         }
     };
-    network::introduce(deps, session, &alive).await;
+    network::introduce(deps, session, &alive).await.map_err(AttachFailure::Unreachable)?;
     lives.known = Some((incarnation.clone(), Arc::clone(&alive)));
     Ok(alive)
 }

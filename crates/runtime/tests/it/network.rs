@@ -172,10 +172,20 @@ async fn a_sandbox_is_known_again_to_an_egress_that_was_started_anew() {
 async fn what_changes_while_egress_is_away_is_told_when_it_is_back() {
     let (node, broker, session) = served().await;
     broker.knows(&session, |terms| terms.is_some_and(|terms| terms.policy.network == Network::None)).await;
-    let row = node.store_row(&session).await;
+    let environment = environment(&node, &session, open_environment()).await;
+    node.store.insert_document(&node.scope, &environment).await.unwrap();
+    broker.is_down.store(true, Ordering::Relaxed);
+    node.router.changed(Changed::Environment(&environment.id.parse().unwrap())).await;
+    assert!(!is_open(broker.known.borrow().get(&session)));
+    broker.is_down.store(false, Ordering::Relaxed);
+    broker.knows(&session, is_open).await;
+}
+
+/// The environment of a session, as its document would be with this body.
+async fn environment(node: &Node, session: &SessionId, body: String) -> Document {
+    let row = node.store_row(session).await;
     let Scope::Tenant(tenant) = &node.scope else { panic!("a node has a tenant") };
-    let body = EnvironmentBody::create(serde_json::from_value(json!({"name": "e"})).unwrap()).unwrap();
-    let environment = Document {
+    Document {
         kind: "environment".into(),
         id: row.environment_id.to_string(),
         organization: tenant.organization.clone(),
@@ -186,14 +196,31 @@ async fn what_changes_while_egress_is_away_is_told_when_it_is_back() {
         updated_at: row.created_at,
         archived_at: None,
         family: None,
-        body: serde_json::to_string(&body).unwrap(),
+        body,
         sealed: None,
-    };
-    node.store.insert_document(&node.scope, &environment).await.unwrap();
-    broker.is_down.store(true, Ordering::Relaxed);
-    node.router.changed(Changed::Environment(&row.environment_id)).await;
+    }
+}
+
+fn open_environment() -> String {
+    let body = EnvironmentBody::create(serde_json::from_value(json!({"name": "e"})).unwrap()).unwrap();
+    serde_json::to_string(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_sandbox_whose_environment_cannot_be_read_reaches_nothing_until_it_can() {
+    let (node, broker, session) = served().await;
+    let mut document = environment(&node, &session, open_environment()).await;
+    node.store.insert_document(&node.scope, &document).await.unwrap();
+    let id = document.id.parse().unwrap();
+    node.router.changed(Changed::Environment(&id)).await;
+    assert!(is_open(broker.known.borrow().get(&session)));
+    (document.body, document.lock) = ("{}".into(), 2);
+    assert!(node.store.replace_document(&node.scope, &document, 1, false).await.unwrap());
+    node.router.changed(Changed::Environment(&id)).await;
     assert!(!is_open(broker.known.borrow().get(&session)));
-    broker.is_down.store(false, Ordering::Relaxed);
+    (document.body, document.lock) = (open_environment(), 3);
+    assert!(node.store.replace_document(&node.scope, &document, 2, false).await.unwrap());
+    // Nobody says that it changed.
     broker.knows(&session, is_open).await;
 }
 
