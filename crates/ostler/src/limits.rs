@@ -54,6 +54,8 @@ pub(crate) const EGRESS_STEADY: Duration = Duration::from_secs(30);
 pub(crate) const EGRESS_LOOK: Duration = Duration::from_secs(5);
 /// Answers in a row that egress may owe until it counts as hanging.
 pub(crate) const EGRESS_SILENCES: u32 = 2;
+/// How long a command may take to print the key of vaults. A person may have to touch something.
+pub(crate) const KEY_COMMAND: Duration = Duration::from_secs(120);
 /// How long egress may take to end when it is no more needed.
 pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
 

@@ -161,9 +161,13 @@ impl Node {
         })
     }
 
-    /// Resolves when the HTTP server ended by itself, which it should not.
+    /// Resolves when the HTTP server or egress ended by itself, which they should not.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.server).await {
+        let ended = tokio::select! {
+            ended = &mut self.server => ended,
+            error = self.egress.ended() => return error,
+        };
+        match ended {
             Ok(Ok(())) => anyhow::anyhow!("the HTTP server ended"),
             Ok(Err(error)) => error,
             Err(error) => anyhow::Error::new(error).context("the HTTP server died"),

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ostler_seal::open::{KeyPair, KeyRing};
@@ -41,16 +43,34 @@ pub(crate) fn read(from: &VaultKey) -> anyhow::Result<KeyRing> {
 
 /// Reads what a command prints, which may be given other surroundings than this process has.
 pub(crate) fn from_command(command: &str, surround: impl FnOnce(&mut Command)) -> anyhow::Result<KeyRing> {
+    printed(command, surround, limits::KEY_COMMAND)
+}
+
+fn printed(command: &str, surround: impl FnOnce(&mut Command), within: Duration) -> anyhow::Result<KeyRing> {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     surround(&mut shell);
-    let output = shell.output().context("running vault.key_command")?;
-    let text = Zeroizing::new(output.stdout);
-    if !output.status.success() {
-        bail!("vault.key_command ended with {}", output.status);
+    let mut child = shell.spawn().context("running vault.key_command")?;
+    let output = child.stdout.take().context("running vault.key_command")?;
+    let (done, read) = mpsc::channel();
+    // What the command leaves running may keep its output open for ever.
+    std::thread::spawn(move || {
+        let mut text = Zeroizing::new(String::new());
+        let result = output.take(limits::KEY_FILE_BYTES).read_to_string(&mut text);
+        let _ = done.send(result.map(|_| text));
+    });
+    let read = read.recv_timeout(within);
+    if read.is_err() {
+        // It may have ended by itself.
+        let _ = child.kill();
     }
-    let text = std::str::from_utf8(&text).ok().and_then(KeyRing::parse);
-    text.with_context(|| format!("what vault.key_command printed is no key: {SHAPE}"))
+    let status = child.wait().context("waiting for vault.key_command")?;
+    let Ok(read) = read else { bail!("vault.key_command did not print a key within {} seconds, and was ended", within.as_secs()) };
+    if !status.success() {
+        bail!("vault.key_command ended with {status}");
+    }
+    KeyRing::parse(&read.context("reading what vault.key_command prints")?)
+        .with_context(|| format!("what vault.key_command printed is no key: {SHAPE}"))
 }
 
 fn from_file(path: &Path) -> anyhow::Result<Option<KeyRing>> {
@@ -200,5 +220,7 @@ mod tests {
         std::fs::write(&path, "ostler-key-1 a b\n").unwrap();
         assert!(said(&path).contains("damaged"));
         assert!(read(&VaultKey::Command("exit 3".into())).unwrap_err().to_string().contains("ended with"));
+        let late = printed("exec sleep 1000", |_| (), Duration::from_millis(50));
+        assert!(late.unwrap_err().to_string().contains("was ended"));
     }
 }

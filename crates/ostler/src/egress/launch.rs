@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use nix::sys::wait::waitpid;
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use ostler_egress::EgressConfig;
 use ostler_egress::provider::ProviderConfig;
 use ostler_seal::open::KeyRing;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::link::EgressLink;
@@ -164,7 +166,7 @@ impl Handed {
         let link = Arc::new(link);
         let orders = Orders { stream: UnixStream::from(orders), turn: Mutex::new(()) };
         let keys = Arc::new(KeyPipe { orders: Arc::new(orders), link: Arc::clone(&link) });
-        Ok(Running { link, calls: self.calls, certificates, keys, keeper })
+        Ok(Running { link, calls: self.calls, certificates, keys, keeper, ended: end_of(keeper) })
     }
 }
 
@@ -178,6 +180,25 @@ pub(crate) struct Running {
     pub(crate) certificates: String,
     pub(crate) keys: Arc<KeyPipe>,
     keeper: Pid,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Running {
+    /// Resolves when nobody starts egress again any more. Nobody here has its keys: only a new start of all helps.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        let _ = (&mut self.ended).await;
+        anyhow::anyhow!("the keeper of egress has ended (killed by somebody, or for memory), and the keys with it; start the server again")
+    }
+}
+
+/// Tells when a process has ended, and leaves its end to who waits for it.
+fn end_of(process: Pid) -> oneshot::Receiver<()> {
+    let (told, ended) = oneshot::channel();
+    std::thread::spawn(move || {
+        while waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+        let _ = told.send(());
+    });
+    ended
 }
 
 /// The way to the keeper, which exchanges keys.

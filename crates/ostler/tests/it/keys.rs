@@ -178,6 +178,16 @@ async fn egress_that_dies_under_an_answer_is_a_failure_of_the_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_keeper_is_gone_ends_and_says_why() {
+    let mut keys = Keys::start().await;
+    let (keeper, worker) = keys.egress();
+    processes::signal(keeper, Signal::SIGKILL);
+    assert!(!keys.server.ended().await.success());
+    assert!(keys.server.log().text().contains("the keeper of egress has ended"), "{}", keys.server.log().text());
+    processes::eventually("egress ends with its keeper", || !Path::new(&format!("/proc/{worker}")).exists()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn egress_is_shut_off_and_nobody_looks_into_it() {
     let keys = Keys::start().await;
     let (_, worker) = keys.egress();
