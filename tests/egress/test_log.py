@@ -3,6 +3,7 @@ import json
 import subprocess
 import urllib.request
 
+import test_mcp
 from conftest import KEY
 from servers import PROGRAMS, wait_until
 from test_secrets import VALUE
@@ -49,6 +50,25 @@ def test_what_went_out_is_listed_with_the_call_that_did_it(session, secret, serv
     shown = subprocess.run([PROGRAMS / "ostler", "sessions", "network", inside.id, "--data-dir", server.data, "--decision", "allowed"],
                            env=server.env, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0 and "POST api.test/echo" in shown.stdout and "evil.test" not in shown.stdout, shown
+
+
+def test_what_the_server_asks_for_a_call_names_the_call(client, session, server, hosts, far):
+    hosts["search.test"].answers["/search"] = lambda handler: handler.reply('{"results": []}', content_type="application/json")
+    inside = session("other.test")
+    inside.result(inside.call("web_fetch", url="https://api.test/echo"))
+    inside.result(inside.call("web_search", query="otters"))
+    talking = test_mcp.Session(client)
+    talking.say('TOOL mcp__far__add {"a": 20, "b": 22}\nSAY done')
+
+    def used(session_id, kind):
+        return [event.id for event in client.beta.sessions.events.list(session_id) if event.type == kind]
+    wait_until("both are listed", lambda: len(lines(server, inside)) == 2)
+    searched, fetched = lines(server, inside)
+    assert [(line["rule"], line["tool_use_id"]) for line in (fetched, searched)] == list(zip(("web_fetch", "web_search"), used(inside.id, "agent.tool_use")))
+    call, = used(talking.session.id, "agent.mcp_tool_use")
+    wait_until("it is listed", lambda: call in [line["tool_use_id"] for line in lines(server, talking.session)])
+    # What was asked to learn of the tools belongs to no call.
+    assert [line["tool_use_id"] for line in lines(server, talking.session)][-1] is None
 
 
 def test_the_last_lines_of_a_server_that_stops_are_kept(session, server):

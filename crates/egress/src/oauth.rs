@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
-use crate::calls::{Behalf, Destination, Failed, send};
+use crate::calls::{Behalf, Destination, Failed, Whose, send};
 use crate::replace::Table;
 use crate::service::Egress;
 use crate::{body, grants, limits};
@@ -65,7 +65,7 @@ pub(crate) async fn renew(
     to.must_be_secure().map_err(unfit)?;
     let request = request(refresh, &token, secret.as_ref())?;
     let forms = [Some(&token), secret.as_ref()].into_iter().flatten().flat_map(|secret| grants::forms_of(secret.expose(), b"[redacted]"));
-    let behalf = Behalf { session: None, credential: None, scrubs: Arc::new(Table::new(forms)), rule: "token endpoints" };
+    let behalf = Behalf { whose: Whose::default(), credential: None, scrubs: Arc::new(Table::new(forms)), rule: "token endpoints" };
     let asked = async {
         let response = send(egress, &to, behalf, request).await?;
         let (parts, content) = response.into_parts();

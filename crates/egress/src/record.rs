@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ostler_core::egress::{Lost, Record};
-use ostler_core::ids::{CredentialId, SessionId};
+use ostler_core::ids::{CredentialId, EventId, SessionId};
 
 use crate::limits;
 use ostler_core::egress::policy::{Code, Decision};
@@ -100,6 +100,7 @@ impl Line {
         let record = Record {
             session: session.clone(),
             at_ms,
+            call: None,
             host: host.chars().take(limits::HOST_BYTES).collect(),
             port,
             method: "CONNECT".into(),
@@ -120,6 +121,14 @@ impl Line {
         if let Some(record) = &mut self.record {
             record.method = method.chars().take(limits::METHOD_BYTES).collect();
             record.path = Some(path.chars().take(limits::PATH_BYTES).collect());
+        }
+        self
+    }
+
+    /// The server made it for this tool call.
+    pub(crate) fn of_call(mut self, call: Option<EventId>) -> Self {
+        if let Some(record) = &mut self.record {
+            record.call = call;
         }
         self
     }

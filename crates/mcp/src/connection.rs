@@ -1,8 +1,10 @@
 //! A connection to an MCP server.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ostler_core::call::CallOutcome;
+use ostler_core::ids::EventId;
 use ostler_core::session::mcp::McpTool;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams, ProtocolVersion,
@@ -17,12 +19,13 @@ use tokio::time::timeout;
 
 use crate::failure::short;
 use crate::target::Target;
-use crate::way::Way;
+use crate::way::{Current, Named, Way};
 use crate::{Failure, limits, result, tools};
 
 /// A connection to an MCP server; it ends with this.
 pub struct Connection {
     service: RunningService<RoleClient, ClientConfig>,
+    current: Current,
 }
 
 impl fmt::Debug for Connection {
@@ -44,7 +47,9 @@ impl Connection {
             .max_sse_event_size(limits::EVENT_BYTES)
             // A server that forgot a session did nothing in it.
             .reinit_on_expired_session(true);
-        let transport = StreamableHttpClientTransport::with_client(Way(UnixSocketHttpClient::new(socket, &uri)), config);
+        let current = Current::default();
+        let way = Way { client: UnixSocketHttpClient::new(socket, &uri), current: Arc::clone(&current) };
+        let transport = StreamableHttpClientTransport::with_client(way, config);
         // Nothing is offered to the server.
         let about = ClientConfig::new(ClientCapabilities::default(), Implementation::new("ostler", env!("CARGO_PKG_VERSION")));
         let lifecycle = ClientLifecycleMode::Auto {
@@ -52,7 +57,7 @@ impl Connection {
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
         match timeout(limits::CONNECT_TIME, serve_client_with_lifecycle(about, transport, lifecycle)).await {
-            Ok(Ok(service)) => Ok(Self { service }),
+            Ok(Ok(service)) => Ok(Self { service, current }),
             Ok(Err(error)) if error.is_authorization_required() => Err(Failure::unauthorized()),
             // What came first is only that it is of before 2026.
             Ok(Err(ClientInitializeError::LegacyFallbackFailed { fallback, .. })) => Err(Failure::of(&*fallback)),
@@ -88,11 +93,12 @@ impl Connection {
         timeout(limits::LIST_TIME, all).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Has the server run a tool. Given up (by dropping this) the server is told so.
+    /// Has the server run a tool for a call, of which there is one at a time. Given up (by dropping this) the server is told so.
     ///
     /// # Errors
     /// When it did not, or when nobody knows.
-    pub async fn call(&self, tool: &str, input: Map<String, Value>) -> Result<CallOutcome, Failure> {
+    pub async fn call(&self, call: &EventId, tool: &str, input: Map<String, Value>) -> Result<CallOutcome, Failure> {
+        let _named = Named::new(&self.current, call);
         let mut params = CallToolRequestParams::new(tool.to_owned());
         params.arguments = Some(input);
         let called = timeout(limits::CALL_TIME, self.service.call_tool_once(params)).await;

@@ -31,6 +31,8 @@ pub const WEB_HOST: &str = "web.ostler";
 pub const URL: &str = "ostler-url";
 /// Header: the session on whose behalf it is made; it is recorded there.
 pub const SESSION: &str = "ostler-session";
+/// Header: the tool call that it is made for, if it is for one.
+pub const CALL: &str = "ostler-call";
 /// Header: the tenant.
 pub const ORGANIZATION: &str = "ostler-organization";
 /// Header: the unit of isolation inside it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Code;
-use crate::ids::{CredentialId, SessionId};
+use crate::ids::{CredentialId, EventId, SessionId};
 
 /// One line of the egress log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Record {
     pub session: SessionId,
     /// Milliseconds since 1970.
     pub at_ms: u64,
+    /// The tool call that the server made it for; what programs of a sandbox do, it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<EventId>,
     /// The host that was asked for.
     pub host: String,
     /// Its port.

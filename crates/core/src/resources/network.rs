@@ -46,7 +46,7 @@ pub struct NetworkRequest {
     pub rule: String,
     /// The credentials whose secrets were put in.
     pub credential_ids: Vec<CredentialId>,
-    /// The tool call that it belongs to; null unless exactly one ran at that time.
+    /// The tool call that it belongs to; null for what a program of the sandbox did, unless exactly one ran at that time.
     pub tool_use_id: Option<EventId>,
 }
 
@@ -61,9 +61,10 @@ pub enum NetworkDecision {
 }
 
 impl NetworkEntry {
-    /// The line of a record, and the call that it belongs to.
-    pub fn of(record: Record, call: Option<EventId>) -> Self {
-        let Record { session: _, at_ms: _, host, port, method, path, status, sent, received, is_allowed, code, rule, credentials } = record;
+    /// The line of a record, which belongs to the call that it names, or else to the one that ran at that time.
+    pub fn of(record: Record, running: Option<EventId>) -> Self {
+        let Record { session: _, at_ms: _, call, host, port, method, path, status, sent, received, is_allowed, code, rule, credentials } =
+            record;
         let decision = if is_allowed { NetworkDecision::Allowed } else { NetworkDecision::Denied };
         Self::NetworkRequest(Box::new(NetworkRequest {
             host,
@@ -77,7 +78,7 @@ impl NetworkEntry {
             code,
             rule,
             credential_ids: credentials,
-            tool_use_id: call,
+            tool_use_id: call.or(running),
         }))
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
-use ostler_core::egress::calls::{ORGANIZATION, SEALED, SESSION, URL, WORKSPACE};
+use ostler_core::egress::calls::{ORGANIZATION, SEALED, URL, WORKSPACE};
 use ostler_core::egress::policy::Code;
-use ostler_core::ids::{OrganizationId, SessionId, WorkspaceId};
+use ostler_core::ids::{OrganizationId, WorkspaceId};
 use ostler_core::resources::credential::{ACCESS_TOKEN, TOKEN, mcp_key};
 use ostler_seal::open::Secret;
 use ostler_seal::{Binding, Bound, Sealed};
 
-use super::outbound::{self, Behalf, Destination};
+use super::outbound::{self, Behalf, Destination, Whose};
 use super::{Failed, take};
 use crate::body::{self, Body};
 use crate::grants;
@@ -23,7 +23,7 @@ use crate::service::Egress;
 pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -> Result<Response<Body>, Failed> {
     let headers = request.headers_mut();
     let url = take(headers, URL).unwrap_or_default();
-    let session = take(headers, SESSION).and_then(|text| text.parse::<SessionId>().ok());
+    let whose = Whose::take(headers);
     let owner = (take(headers, ORGANIZATION), take(headers, WORKSPACE));
     let sealed = take(headers, SEALED);
     let to = Destination::of(&url)?;
@@ -31,7 +31,7 @@ pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -
     for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
-    let mut behalf = Behalf { session, credential: None, scrubs: Arc::default(), rule: "MCP servers of the agent" };
+    let mut behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "MCP servers of the agent" };
     if let Some(sealed) = sealed {
         to.must_be_secure()?;
         let (binding, token) = opened(egress, &to, &url, &sealed, owner)?;

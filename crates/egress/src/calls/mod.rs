@@ -19,7 +19,7 @@ use ostler_core::egress::calls::{MCP_HOST, PROVIDER_HOSTS, WEB_HOST};
 use ostler_core::egress::policy::{Code, Decision};
 use tokio::net::{UnixListener, UnixStream};
 
-pub(crate) use outbound::{Behalf, Destination, send};
+pub(crate) use outbound::{Behalf, Destination, Whose, send};
 
 use crate::body::Body;
 use crate::service::Egress;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use ostler_core::egress::calls::{CALL, SESSION};
 use ostler_core::egress::policy::{self, Code, Decision};
-use ostler_core::ids::{CredentialId, SessionId};
+use ostler_core::ids::{CredentialId, EventId, SessionId};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::Failed;
+use super::{Failed, take};
 use crate::body::{self, Body};
 use crate::record::Line;
 use crate::replace::Table;
@@ -84,9 +85,24 @@ impl Destination {
     }
 }
 
+/// What the record of a request names. Without a session there is none.
+#[derive(Default)]
+pub(crate) struct Whose {
+    session: Option<SessionId>,
+    call: Option<EventId>,
+}
+
+impl Whose {
+    /// Takes it from our own headers.
+    pub(super) fn take(headers: &mut HeaderMap) -> Self {
+        let session = take(headers, SESSION).and_then(|text| text.parse().ok());
+        Self { session, call: take(headers, CALL).and_then(|text| text.parse().ok()) }
+    }
+}
+
 /// On whose behalf a request is made, and with what.
 pub(crate) struct Behalf {
-    pub(crate) session: Option<SessionId>,
+    pub(crate) whose: Whose,
     pub(crate) credential: Option<CredentialId>,
     /// What is taken out of the answer.
     pub(crate) scrubs: Arc<Table>,
@@ -97,10 +113,11 @@ pub(crate) struct Behalf {
 /// Sends a request whose headers are as they are to arrive; redirects are answers like others.
 pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf, request: Request<Body>) -> Result<Response<Body>, Failed> {
     let (mut parts, content) = request.into_parts();
-    let mut line = behalf.session.as_ref().map(|session| {
+    let Whose { session, call } = behalf.whose;
+    let mut line = session.as_ref().map(|session| {
         let line = Line::new(&egress.records, session, &to.host, to.port, &Decision::allow(behalf.rule));
         let path = to.path.split('?').next().unwrap_or_default();
-        let mut line = line.request(parts.method.as_str(), path);
+        let mut line = line.request(parts.method.as_str(), path).of_call(call);
         line.used(behalf.credential.iter().cloned().collect());
         line
     });

@@ -8,12 +8,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use ostler_core::egress::calls::{LOCATION, PAGE_PATH, SEARCH_PATH, SESSION, URL};
+use ostler_core::egress::calls::{LOCATION, PAGE_PATH, SEARCH_PATH, URL};
 use ostler_core::egress::policy::Code;
-use ostler_core::ids::SessionId;
 use tokio::time::timeout;
 
-use super::outbound::{self, Behalf, Destination};
+use super::outbound::{self, Behalf, Destination, Whose};
 use super::{Failed, take};
 use crate::body::{self, Body};
 use crate::replace::Table;
@@ -32,35 +31,35 @@ const HEADERS: [(HeaderName, &str); 3] = [
 /// Reads a page, or asks the search engine.
 pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -> Result<Response<Body>, Failed> {
     let refused = |why: &str| Failed::new("", Code::BadRequest, why);
-    let session = take(request.headers_mut(), SESSION).and_then(|text| text.parse::<SessionId>().ok());
+    let whose = Whose::take(request.headers_mut());
     if request.method() != Method::GET {
         return Err(refused("only GET is sent"));
     }
     match request.uri().path() {
-        PAGE_PATH => page(egress, request, session).await,
-        SEARCH_PATH => search(egress, request, session).await,
+        PAGE_PATH => page(egress, request, whose).await,
+        SEARCH_PATH => search(egress, request, whose).await,
         _ => Err(refused("there is nothing of this name")),
     }
 }
 
-async fn page(egress: &Arc<Egress>, mut request: Request<Incoming>, session: Option<SessionId>) -> Result<Response<Body>, Failed> {
+async fn page(egress: &Arc<Egress>, mut request: Request<Incoming>, whose: Whose) -> Result<Response<Body>, Failed> {
     let to = Destination::of(&take(request.headers_mut(), URL).unwrap_or_default())?;
     if !PORTS.contains(&to.port) {
         return Err(to.failed(Code::PortNotAllowed, ""));
     }
     *request.headers_mut() = HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
-    let behalf = Behalf { session, credential: None, scrubs: Arc::default(), rule: "web_fetch" };
+    let behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "web_fetch" };
     read(egress, &to, behalf, request, limits::PAGE_BYTES).await
 }
 
-async fn search(egress: &Arc<Egress>, mut request: Request<Incoming>, session: Option<SessionId>) -> Result<Response<Body>, Failed> {
+async fn search(egress: &Arc<Egress>, mut request: Request<Incoming>, whose: Whose) -> Result<Response<Body>, Failed> {
     let engine = egress.search.as_ref().ok_or_else(|| Failed::new("", Code::BadRequest, "no search engine is configured"))?;
     let to = Destination::trusted(&format!("{}?{}", engine.url, request.uri().query().unwrap_or_default()))?;
     let mut headers: HeaderMap = HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let located = request.headers().iter().filter(|(name, _)| name.as_str().starts_with(LOCATION));
     headers.extend(located.map(|(name, value)| (name.clone(), value.clone())));
-    let mut behalf = Behalf { session, credential: None, scrubs: Arc::default(), rule: "web_search" };
+    let mut behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "web_search" };
     if let Some((name, key)) = &engine.key {
         let unfit = || to.failed(Code::BadRequest, "the key of the search engine cannot stand in a header");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ostler_core::call::{CallEnd, CallOutcome};
 use ostler_core::egress::Judged;
 use ostler_core::egress::policy::{self, Code, Decision, Policy};
-use ostler_core::ids::{CredentialId, EnvironmentId, OrganizationId, SessionId, VaultId, WorkspaceId};
+use ostler_core::ids::{CredentialId, EnvironmentId, EventId, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_core::resources::agent::McpServer;
 use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::scope::{Scope, SystemReason};
+use ostler_core::session::calls::Call;
 use ostler_core::session::mcp::McpTool;
 use ostler_mcp::{Connection, Failure, Target};
 use serde_json::{Map, Value};
@@ -130,7 +131,7 @@ impl Drop for Begun<'_> {
 #[derive(Debug, Clone, Copy)]
 enum Work<'a> {
     List,
-    Call { tool: &'a str, input: &'a Map<String, Value> },
+    Call { id: &'a EventId, tool: &'a str, input: &'a Map<String, Value> },
 }
 
 /// What it did.
@@ -146,8 +147,8 @@ impl Work<'_> {
                 tools = link.connection.tools() => tools.map(Done::Listed),
                 () = link.ended.cancelled() => Err(Failure::Connection("the credential was changed or taken away".into())),
             },
-            Self::Call { tool, input } => tokio::select! {
-                outcome = link.connection.call(tool, input.clone()) => outcome.map(Done::Called),
+            Self::Call { id, tool, input } => tokio::select! {
+                outcome = link.connection.call(id, tool, input.clone()) => outcome.map(Done::Called),
                 () = link.ended.cancelled() => Err(Failure::Unknown("the credential was changed or taken away".into())),
             },
         }
@@ -171,9 +172,9 @@ pub(crate) async fn list(deps: &Arc<Deps>, user: &User, server: &McpServer) -> R
 }
 
 /// Has a server run a tool.
-pub(crate) async fn call(deps: &Arc<Deps>, user: &User, server: &McpServer, tool: &str, input: &Map<String, Value>) -> CallOutcome {
+pub(crate) async fn call(deps: &Arc<Deps>, user: &User, server: &McpServer, tool: &str, call: &Call) -> CallOutcome {
     let not_run = |why: String| CallOutcome::text(format!("Not run: {why}"), true, CallEnd::NotRun);
-    match perform(deps, user, server, Work::Call { tool, input }).await {
+    match perform(deps, user, server, Work::Call { id: &call.id, tool, input: &call.input }).await {
         Ok(Done::Called(outcome)) => outcome,
         Ok(Done::Listed(_)) => not_run("the MCP server was asked for its tools instead".into()),
         Err(Failure::Refused(why)) => CallOutcome::text(format!("The MCP server refused: {why}"), true, CallEnd::Finished),

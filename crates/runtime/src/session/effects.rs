@@ -239,7 +239,7 @@ async fn perform(deps: &Arc<Deps>, session: &SessionId, link: &Link, dispatch: D
 /// The page that a call names, or how the call ends without it.
 async fn fetched(deps: &Deps, behalf: &Behalf, call: &Call, cancel: &CancellationToken) -> Result<web::Fetched, CallOutcome> {
     tokio::select! {
-        fetched = web::page(deps, behalf, &call.input) => fetched.map_err(|why| CallOutcome::text(why, true, CallEnd::Finished)),
+        fetched = web::page(deps, behalf, call) => fetched.map_err(|why| CallOutcome::text(why, true, CallEnd::Finished)),
         () = cancel.cancelled() => Err(CallOutcome::text("Interrupted by the user while the page was fetched.", true, CallEnd::Cancelled)),
     }
 }

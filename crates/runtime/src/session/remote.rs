@@ -44,12 +44,13 @@ pub(crate) fn list_tools(deps: &Arc<Deps>, user: User, agent: &SessionAgent, nam
 /// Asks the web. It changes nothing, so nobody needs to know what became of it when it is given up.
 pub(crate) fn search(deps: &Arc<Deps>, behalf: Behalf, call: Call, cancel: CancellationToken, results: Results) {
     let deps = Arc::clone(deps);
-    let finished = move |outcome: CallOutcome| Input::CallFinished { call: call.id.clone(), outcome };
+    let id = call.id.clone();
+    let finished = move |outcome: CallOutcome| Input::CallFinished { call: id.clone(), outcome };
     let died = finished(CallOutcome::text("unavailable: the search failed inside the server.", true, CallEnd::Finished));
     supervised(results, died, async move {
         fault::point(Point::BeforeDispatch);
         tokio::select! {
-            outcome = web::search(&deps, &behalf, &call.input) => finished(outcome),
+            outcome = web::search(&deps, &behalf, &call) => finished(outcome),
             () = cancel.cancelled() => finished(CallOutcome::text("Interrupted by the user.", true, CallEnd::Cancelled)),
         }
     });
@@ -58,7 +59,8 @@ pub(crate) fn search(deps: &Arc<Deps>, behalf: Behalf, call: Call, cancel: Cance
 /// Has an MCP server run a call.
 pub(crate) fn run_call(deps: &Arc<Deps>, user: User, agent: &SessionAgent, call: Call, cancel: CancellationToken, results: Results) {
     let deps = Arc::clone(deps);
-    let finished = move |outcome: CallOutcome| Input::CallFinished { call: call.id.clone(), outcome };
+    let id = call.id.clone();
+    let finished = move |outcome: CallOutcome| Input::CallFinished { call: id.clone(), outcome };
     let unknown = |why: &str| CallOutcome::text(format!("Outcome unknown: {why}"), true, CallEnd::OutcomeUnknown);
     let died = finished(unknown("waiting for the MCP server failed."));
     let place = match &call.place {
@@ -74,7 +76,7 @@ pub(crate) fn run_call(deps: &Arc<Deps>, user: User, agent: &SessionAgent, call:
         }
         fault::point(Point::BeforeDispatch);
         tokio::select! {
-            outcome = mcp::call(&deps, &user, &server, &tool, &call.input) => finished(outcome),
+            outcome = mcp::call(&deps, &user, &server, &tool, &call) => finished(outcome),
             () = cancel.cancelled() => {
                 finished(unknown("interrupted by the user while the MCP server ran it. The server was told; whether it stopped is not known."))
             }

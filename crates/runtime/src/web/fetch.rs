@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Request, header};
-use ostler_core::egress::calls::{PAGE_PATH, SESSION, URL};
+use ostler_core::egress::calls::{CALL, PAGE_PATH, SESSION, URL};
 use ostler_core::egress::policy::Code;
+use ostler_core::ids::EventId;
 use ostler_core::resources::web::FetchSettings;
+use ostler_core::session::calls::Call;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -25,9 +27,9 @@ pub(crate) struct Fetched {
 }
 
 /// Fetches what the model names. Errors are for the model.
-pub(crate) async fn page(deps: &Deps, behalf: &Behalf, input: &Map<String, Value>) -> Result<Fetched, String> {
+pub(crate) async fn page(deps: &Deps, behalf: &Behalf, call: &Call) -> Result<Fetched, String> {
     let settings = FetchSettings::of(&behalf.agent.tools);
-    let url = asked(input)?;
+    let url = asked(&call.input)?;
     allowed(&settings, &url)?;
     if let Some(sources) = &settings.url_sources
         && !seen::is_seen(&behalf.messages, &behalf.agent.tools, sources, &url)
@@ -39,15 +41,16 @@ pub(crate) async fn page(deps: &Deps, behalf: &Behalf, input: &Map<String, Value
     }
     let turn = tokio::time::timeout(limits::WEB_TURN, deps.web.pages.take(&behalf.workspace)).await;
     let place = turn.map_err(|_| "too_many_requests: the server fetches for others; try again later.".to_owned())?;
-    let reading = tokio::time::timeout(limits::WEB_FETCH, followed(deps, behalf, &settings, url));
+    let reading = tokio::time::timeout(limits::WEB_FETCH, followed(deps, behalf, &call.id, &settings, url));
     let input = reading.await.map_err(|_| format!("url_not_accessible: it took more than {} seconds.", limits::WEB_FETCH.as_secs()))??;
     Ok(Fetched { input, place })
 }
 
 /// The input of [`ostler_sandbox::PAGE`] for what is found at the end of all redirects.
-async fn followed(deps: &Deps, behalf: &Behalf, settings: &FetchSettings, mut url: Url) -> Result<Value, String> {
+async fn followed(deps: &Deps, behalf: &Behalf, call: &EventId, settings: &FetchSettings, mut url: Url) -> Result<Value, String> {
     for _ in 0..=limits::WEB_REDIRECTS {
         let request = Request::get(PAGE_PATH).header(URL, url.as_str()).header(SESSION, behalf.session.as_str());
+        let request = request.header(CALL, call.as_str());
         let response = ask::ask(deps.egress.calls(), request).await.map_err(|unanswered| refused(&url, unanswered))?;
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(next) = text(header::LOCATION).filter(|_| [301, 302, 303, 307, 308].contains(&response.status().as_u16())) {

@@ -1,9 +1,10 @@
 //! `web_search`: asks the operator's search engine and shows what the agent may see of it.
 
 use ostler_core::call::{CallEnd, CallOutcome};
-use ostler_core::egress::calls::SESSION;
+use ostler_core::egress::calls::{CALL, SESSION};
 use ostler_core::resources::web::SearchSettings;
-use serde_json::{Map, Value};
+use ostler_core::session::calls::Call;
+use serde_json::Value;
 
 use super::ask::{self, Unanswered};
 use super::engine::{self, Engine};
@@ -12,15 +13,15 @@ use crate::limits;
 use crate::session::deps::Deps;
 
 /// The outcome of a call. It changes nothing, so it may be made again.
-pub(crate) async fn search(deps: &Deps, behalf: &Behalf, input: &Map<String, Value>) -> CallOutcome {
-    match found(deps, behalf, input).await {
+pub(crate) async fn search(deps: &Deps, behalf: &Behalf, call: &Call) -> CallOutcome {
+    match found(deps, behalf, call).await {
         Ok(text) => CallOutcome::text(text, false, CallEnd::Finished),
         Err(why) => CallOutcome::text(why, true, CallEnd::Finished),
     }
 }
 
-async fn found(deps: &Deps, behalf: &Behalf, input: &Map<String, Value>) -> Result<String, String> {
-    let query = input.get("query").and_then(Value::as_str).map(str::trim).unwrap_or_default();
+async fn found(deps: &Deps, behalf: &Behalf, call: &Call) -> Result<String, String> {
+    let query = call.input.get("query").and_then(Value::as_str).map(str::trim).unwrap_or_default();
     if query.is_empty() {
         return Err("invalid_input: say what to search for in `query`.".into());
     }
@@ -42,6 +43,7 @@ async fn found(deps: &Deps, behalf: &Behalf, input: &Map<String, Value>) -> Resu
         })?,
         Engine::Searxng | Engine::Brave => {
             let request = engine::question(engine, query, &settings).header(SESSION, behalf.session.as_str());
+            let request = request.header(CALL, call.id.as_str());
             let response = ask::ask(deps.egress.calls(), request).await.map_err(|unanswered| {
                 if let Unanswered::Refused { message, .. } = unanswered {
                     tracing::warn!(session = %behalf.session, %message, "the search engine was not reached");

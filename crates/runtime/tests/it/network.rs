@@ -228,6 +228,7 @@ fn record(session: &SessionId, host: &str, is_allowed: bool) -> Record {
     Record {
         session: session.clone(),
         at_ms: 1_700_000_000_000,
+        call: None,
         host: host.into(),
         port: 443,
         method: "GET".into(),
