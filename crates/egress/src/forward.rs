@@ -63,7 +63,8 @@ pub(crate) async fn forward(way: Way, upstream: Arc<Upstream>, request: Request<
 
 async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, line: &mut Line) -> Result<Response<Body>, (Code, String)> {
     let bad = |Unfit(why): Unfit| (Code::BadRequest, why.to_owned());
-    check(way, &request)?;
+    // Who sends such requests means to be misunderstood by somebody.
+    check(way, &request).inspect_err(|_| upstream.spoil())?;
     let heads = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
     // What is spent here is found spent by what comes next.
     let _ = way.sandbox.traffic.pace(heads + request.uri().path_and_query().map_or(0, |target| target.as_str().len())).await;

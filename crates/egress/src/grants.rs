@@ -36,6 +36,8 @@ pub struct Grant {
     pub(crate) secret: Secret,
     /// Whose.
     pub(crate) credential: CredentialId,
+    /// Which secret of the credential it is.
+    pub(crate) version: u64,
     pub(crate) hosts: Hosts,
     pub(crate) places: Places,
 }
@@ -45,12 +47,12 @@ pub fn opened(ring: &KeyRing, organization: &OrganizationId, workspace: &Workspa
     let SealedGrant { placeholder, credential, sealed } = grant;
     let sealed: Sealed = sealed.parse().map_err(|_| GrantError::Unreadable(credential.clone()))?;
     let (binding, secret) = ring.open(&sealed).map_err(|error| GrantError::Closed(credential.clone(), error))?;
-    let Binding { organization: of, workspace: inside, credential: named, bound, .. } = binding;
+    let Binding { organization: of, workspace: inside, credential: named, version, bound, .. } = binding;
     let Bound::EnvironmentVariable { hosts, places, .. } = bound else { return Err(GrantError::Elsewhere(credential)) };
     if of != *organization || inside != *workspace || named != credential || placeholder.len() < limits::PLACEHOLDER_LEAST {
         return Err(GrantError::Elsewhere(credential));
     }
-    Ok(Grant { placeholder, secret, credential, hosts, places })
+    Ok(Grant { placeholder, secret, credential, version, hosts, places })
 }
 
 impl Grant {
@@ -167,6 +169,7 @@ pub(crate) mod tests {
             placeholder: placeholder.into(),
             secret: Secret::new(secret.into()),
             credential: CredentialId::mint(&mut IdSource::new(1, 1)),
+            version: 1,
             hosts: if hosts.is_empty() { Hosts::Any } else { Hosts::Only(hosts.iter().map(|host| (*host).to_owned()).collect()) },
             places: Places { header: true, body },
         }

@@ -1,5 +1,6 @@
 //! A connection whose TLS is opened: egress is the host towards the sandbox, and a client towards the host.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -27,13 +28,29 @@ use ostler_core::egress::policy::{Code, Decision};
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Wire for T {}
 
-/// Opens a connection to a host, which has been dialled.
-pub(crate) async fn open(way: Way, hello: Hello, inside: impl Wire, outside: TcpStream, addresses: Vec<std::net::SocketAddr>) {
-    let offers = Offers { http2: hello.http2, http1: hello.http1 };
-    match Upstream::secure(&way.egress, &way.host, way.port, addresses, outside, offers).await {
+/// Opens a connection to a host, over the one that was dialled for it, one that was kept, or a new one.
+pub(crate) async fn open(way: Way, hello: Hello, inside: impl Wire, dialled: Option<(TcpStream, Vec<SocketAddr>)>) {
+    match reached(&way, &hello, dialled).await {
         Ok((upstream, protocols)) => serve(way, hello, inside, protocols, Ok(Arc::new(upstream))).await,
-        Err(failure) => refuse(way, hello, inside, Code::Unreachable, failure.0).await,
+        Err((code, detail)) => refuse(way, hello, inside, code, detail).await,
     }
+}
+
+async fn reached(way: &Way, hello: &Hello, dialled: Option<(TcpStream, Vec<SocketAddr>)>) -> Result<(Upstream, Protocols), (Code, String)> {
+    let offers = Offers { http2: hello.http2, http1: hello.http1 };
+    let place = way.live.place(&way.host, way.port);
+    let unreachable = |failure: upstream::Failure| (Code::Unreachable, failure.0);
+    let (stream, addresses) = match dialled {
+        Some(dialled) => dialled,
+        None => {
+            if let Some(kept) = Upstream::kept(&way.egress, &place, offers) {
+                return Ok(kept);
+            }
+            let addresses = way.egress.resolver.find(&way.host, way.port).await.map_err(|code| (code, String::new()))?;
+            (upstream::dial(&addresses).await.map_err(unreachable)?, addresses)
+        }
+    };
+    Upstream::secure(&way.egress, (&way.host, way.port), Some(place), addresses, stream, offers).await.map_err(unreachable)
 }
 
 /// A connection about which only its requests, or a person, can tell. Before that no address is asked for, because a name can say

@@ -27,6 +27,7 @@ pub mod limits;
 mod machine;
 mod oauth;
 mod plain;
+mod pool;
 pub mod provider;
 mod proxy;
 mod questions;

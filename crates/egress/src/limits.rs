@@ -100,6 +100,16 @@ pub const TOKEN_TIME: Duration = Duration::from_secs(8);
 pub const MCP_ANSWER_BYTES: usize = 6 << 20;
 /// For how long an answer that counts once waits for a request that comes again.
 pub const ONCE_COUNTS: Duration = Duration::from_secs(3_600);
+/// How long a connection to a host is kept that nobody uses.
+pub const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Such connections, of all sandboxes together.
+pub const KEPT: usize = 512;
+/// The same of one workspace.
+pub const KEPT_PER_WORKSPACE: usize = 64;
+/// The same of one workspace, to one host with the same secrets.
+pub const KEPT_PER_PLACE: usize = 8;
+/// How long the last answer over a connection may go on after who asked has left.
+pub const KEPT_SETTLES: Duration = Duration::from_secs(1);
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
 /// How long such a body may take to arrive, and to have its turn.

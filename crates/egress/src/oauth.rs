@@ -65,7 +65,8 @@ pub(crate) async fn renew(
     to.must_be_secure().map_err(unfit)?;
     let request = request(refresh, &token, secret.as_ref())?;
     let forms = [Some(&token), secret.as_ref()].into_iter().flatten().flat_map(|secret| grants::forms_of(secret.expose(), b"[redacted]"));
-    let behalf = Behalf { whose: Whose::default(), credential: None, scrubs: Arc::new(Table::new(forms)), rule: "token endpoints" };
+    let behalf =
+        Behalf { whose: Whose::default(), workspace: None, credential: None, scrubs: Arc::new(Table::new(forms)), rule: "token endpoints" };
     let asked = async {
         let response = send(egress, &to, behalf, request).await?;
         let (parts, content) = response.into_parts();

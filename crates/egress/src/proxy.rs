@@ -92,14 +92,16 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
     };
     let Some(permit) = sandbox.exchange(&egress) else { return refused(&Decision::deny(Code::TooMuch, "connections at once"), "") };
     let outside = if is_later {
-        None
+        Outside::Later
+    } else if is_opened && egress.pool.has(&live.place(&host, port)) {
+        Outside::Kept
     } else {
         let addresses = match egress.resolver.find(&host, port).await {
             Ok(addresses) => addresses,
             Err(code) => return refused(&Decision::deny(code, decision.rule), ""),
         };
         match upstream::dial(&addresses).await {
-            Ok(outside) => Some((outside, addresses)),
+            Ok(outside) => Outside::Dialled(outside, addresses),
             Err(failure) => return refused(&Decision::deny(Code::Unreachable, decision.rule), &failure.0),
         }
     };
@@ -132,8 +134,17 @@ async fn connect(egress: Arc<Egress>, sandbox: Arc<Sandbox>, mut request: Reques
     Response::new(body::empty())
 }
 
+/// The other end of what was asked for by `CONNECT`.
+enum Outside {
+    /// Nobody was asked yet.
+    Later,
+    /// A connection was there.
+    Kept,
+    Dialled(TcpStream, Vec<SocketAddr>),
+}
+
 /// What comes over a connection that was asked for by `CONNECT`.
-async fn begun(way: Way, mut inside: impl Wire, outside: Option<(TcpStream, Vec<SocketAddr>)>, _permit: Permit) {
+async fn begun(way: Way, mut inside: impl Wire, outside: Outside, _permit: Permit) {
     let line = || Line::new(&way.egress.records, &way.sandbox.session, &way.host, way.port, &way.decision);
     let is_address = way.host.parse::<std::net::IpAddr>().is_ok();
     match timeout(limits::HEAD_TIMEOUT, hello::read(&mut inside)).await {
@@ -147,9 +158,12 @@ async fn begun(way: Way, mut inside: impl Wire, outside: Option<(TcpStream, Vec<
                 return intercept::refuse(way, *hello, inside, Code::NamesDiffer, format!("TLS is for {said}")).await;
             }
             match outside {
-                None => intercept::later(way, *hello, inside).await,
-                Some((outside, addresses)) if way.is_opened => intercept::open(way, *hello, inside, outside, addresses).await,
-                Some((outside, _)) => pass(line(), &way.sandbox.traffic, hello.read, inside, outside).await,
+                Outside::Later => intercept::later(way, *hello, inside).await,
+                Outside::Kept => intercept::open(way, *hello, inside, None).await,
+                Outside::Dialled(outside, addresses) if way.is_opened => {
+                    intercept::open(way, *hello, inside, Some((outside, addresses))).await;
+                }
+                Outside::Dialled(outside, _) => pass(line(), &way.sandbox.traffic, hello.read, inside, outside).await,
             }
         }
         Ok(Ok(First::Http(read))) => {

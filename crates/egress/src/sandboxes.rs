@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::grants::Grants;
+use crate::pool::Place;
 use crate::questions::Questions;
 use crate::service::Egress;
 use crate::traffic::Traffic;
@@ -45,6 +46,13 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Where connections to a host are kept for those that may do the same.
+    pub(crate) fn place(&self, host: &str, port: u16) -> Place {
+        let mut credentials: Vec<_> = self.grants.at(host).map(|grant| (grant.credential.clone(), grant.version)).collect();
+        credentials.sort();
+        Place { workspace: self.terms.workspace.clone(), credentials, host: host.to_owned(), port }
+    }
+
     /// Whether TLS with a host is opened.
     pub(crate) fn opens(&self, host: &str) -> bool {
         self.policy.inspect_all || self.grants.at(host).next().is_some()

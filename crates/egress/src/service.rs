@@ -18,10 +18,12 @@ use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::confine::User;
 use crate::grants::{self, Grants};
 use crate::machine::Machine;
+use crate::pool::Pool;
 use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
 use crate::record::{Records, Taken};
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
+use crate::upstream::Left;
 use crate::{limits, trust};
 
 /// How egress is used.
@@ -94,6 +96,8 @@ pub struct Egress {
     both: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    /// Connections to hosts that nobody uses.
+    pub(crate) pool: Pool<Left>,
     pub(crate) records: Arc<Records>,
     /// Places for what is passed on at once, and for bodies that are held meanwhile.
     pub(crate) exchanges: Arc<Semaphore>,
@@ -125,6 +129,7 @@ impl Egress {
             both: with(&[Protocols::Http2, Protocols::Http1]),
             http1: with(&[Protocols::Http1]),
             http2: with(&[Protocols::Http2]),
+            pool: Pool::default(),
             records: Arc::default(),
             exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
             bodies: Semaphore::new(limits::INJECTED_BODIES),

@@ -79,13 +79,15 @@ async fn tls(egress: Arc<Egress>, sandbox: Arc<Sandbox>, inside: TcpStream, hell
         if is_later {
             return intercept::later(way, hello, inside).await;
         }
+        if way.is_opened {
+            return intercept::open(way, hello, inside, None).await;
+        }
         let addresses = match egress.resolver.find(&way.host, port).await {
             Ok(addresses) => addresses,
             Err(code) => return intercept::refuse(way, hello, inside, code, String::new()).await,
         };
         match upstream::dial(&addresses).await {
             Err(failure) => intercept::refuse(way, hello, inside, Code::Unreachable, failure.0).await,
-            Ok(outside) if way.is_opened => intercept::open(way, hello, inside, outside, addresses).await,
             Ok(outside) => {
                 let line = Line::new(&egress.records, &sandbox.session, &way.host, port, &way.decision);
                 proxy::pass(line, &sandbox.traffic, hello.read, inside, outside).await;

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -16,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::authority::Protocols;
 use crate::body::Body;
 use crate::limits;
+use crate::pool::Place;
 use crate::service::{Egress, Offers};
 use ostler_core::egress::policy::Code;
 
@@ -41,9 +43,45 @@ pub(crate) async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Failure>
     timeout(limits::CONNECT_TIMEOUT, each).await.unwrap_or_else(|_| Err(Failure("it does not take connections in time".into())))
 }
 
+#[derive(Debug)]
 enum Sender {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
+}
+
+impl Sender {
+    /// Waits until a request may be sent; whether one may.
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender) => sender.is_ready(),
+        }
+    }
+}
+
+/// A connection over TLS that nobody uses for the moment.
+#[derive(Debug)]
+pub(crate) struct Left {
+    sender: Sender,
+    protocols: Protocols,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Left {
+    fn is_of_use(&self, offers: Offers) -> bool {
+        let is_offered = match self.protocols {
+            Protocols::Http1 => offers.http1,
+            Protocols::Http2 => offers.http2,
+        };
+        is_offered && self.sender.is_ready()
+    }
 }
 
 /// A host that requests are sent to.
@@ -56,9 +94,26 @@ pub(crate) struct Upstream {
     /// What is spoken, over TLS; none: HTTP/1.1 without.
     tls: Option<Protocols>,
     sender: Mutex<Option<Sender>>,
+    /// Where the connection is left for who comes next.
+    place: Option<Place>,
+    /// Whether the host may see the requests of the connection otherwise than they were sent.
+    is_spoilt: AtomicBool,
 }
 
 impl Upstream {
+    fn new(egress: &Arc<Egress>, host: &str, port: u16, addresses: Option<Vec<SocketAddr>>, tls: Option<Protocols>) -> Self {
+        Self {
+            egress: Arc::clone(egress),
+            host: host.to_owned(),
+            port,
+            addresses: OnceCell::new_with(addresses),
+            tls,
+            sender: Mutex::new(None),
+            place: None,
+            is_spoilt: AtomicBool::new(false),
+        }
+    }
+
     /// A host that is reached without TLS, once there is a request.
     pub(crate) async fn plain(egress: &Arc<Egress>, host: &str, port: u16) -> Result<Self, Code> {
         let upstream = Self::later(egress, host, port, None);
@@ -68,13 +123,12 @@ impl Upstream {
 
     /// A host whose addresses are found, and that is connected to, once there is a request that may go.
     pub(crate) fn later(egress: &Arc<Egress>, host: &str, port: u16, tls: Option<Protocols>) -> Self {
-        let (egress, host) = (Arc::clone(egress), host.to_owned());
-        Self { egress, host, port, addresses: OnceCell::new(), tls, sender: Mutex::new(None) }
+        Self::new(egress, host, port, None, tls)
     }
 
     /// The same without TLS, at these addresses.
     pub(crate) fn plain_at(egress: &Arc<Egress>, host: &str, port: u16, addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses: OnceCell::new_with(Some(addresses)), ..Self::later(egress, host, port, None) }
+        Self::new(egress, host, port, Some(addresses), None)
     }
 
     /// Finds its addresses, unless they are known.
@@ -82,25 +136,37 @@ impl Upstream {
         self.addresses.get_or_try_init(|| self.egress.resolver.find(&self.host, self.port)).await.map(|_| ())
     }
 
-    /// A host over TLS, which says what is spoken.
+    /// A connection that was left at a place, and what is spoken over it.
+    pub(crate) fn kept(egress: &Arc<Egress>, place: &Place, offers: Offers) -> Option<(Self, Protocols)> {
+        let Left { sender, protocols, addresses } = egress.pool.take(place, |left| left.is_of_use(offers))?;
+        let mut upstream = Self::new(egress, &place.host, place.port, Some(addresses), Some(protocols));
+        (upstream.sender, upstream.place) = (Mutex::new(Some(sender)), Some(place.clone()));
+        Some((upstream, protocols))
+    }
+
+    /// A host over TLS, which says what is spoken. The connection is left at its place, where it has one.
     pub(crate) async fn secure(
         egress: &Arc<Egress>,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
+        place: Option<Place>,
         addresses: Vec<SocketAddr>,
         stream: TcpStream,
         offers: Offers,
     ) -> Result<(Self, Protocols), Failure> {
-        let mut upstream = Self { addresses: OnceCell::new_with(Some(addresses)), ..Self::later(egress, host, port, None) };
+        let mut upstream = Self::new(egress, host, port, Some(addresses), None);
         let (sender, protocols) = upstream.handshake(stream, offers).await?;
-        upstream.tls = Some(protocols);
-        upstream.sender = Mutex::new(Some(sender));
+        (upstream.tls, upstream.sender, upstream.place) = (Some(protocols), Mutex::new(Some(sender)), place);
         Ok((upstream, protocols))
     }
 
     /// What is spoken.
     pub(crate) fn is_http2(&self) -> bool {
         self.tls == Some(Protocols::Http2)
+    }
+
+    /// Has nobody else use the connection afterwards.
+    pub(crate) fn spoil(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
     }
 
     async fn handshake(&self, stream: TcpStream, offers: Offers) -> Result<(Sender, Protocols), Failure> {
@@ -138,30 +204,74 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, over a new connection if the last one is gone. A request that was sent is never repeated.
+    /// Sends a request, over a new connection if the last one is gone. A request of which something was sent is never repeated.
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
         let answer = async {
-            let mut held = self.sender.lock().await;
-            let is_usable = match &mut *held {
-                None => false,
-                Some(Sender::Http1(sender)) => sender.ready().await.is_ok(),
-                Some(Sender::Http2(sender)) => sender.ready().await.is_ok(),
+            let unsent = match self.tried(request).await? {
+                Ok(response) => return Ok(response),
+                Err(unsent) => unsent,
             };
-            if !is_usable {
-                *held = Some(self.connected().await?);
-            }
-            let sent = match &mut *held {
-                Some(Sender::Http1(sender)) => sender.send_request(request).await,
-                Some(Sender::Http2(sender)) => {
-                    let mut sender = sender.clone();
-                    drop(held);
-                    sender.send_request(request).await
-                }
-                None => return Err(Failure("it cannot be reached".into())),
-            };
-            sent.map_err(|error| Failure(format!("it did not answer as HTTP says: {error}")))
+            // The host ended the connection just then.
+            *self.sender.lock().await = None;
+            self.tried(unsent).await?.map_err(|_| Failure("it ends its connections".into()))
         };
-        timeout(limits::ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(Failure("it did not answer in time".into())))
+        let answered = timeout(limits::ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(Failure("it did not answer in time".into())));
+        // Who finds a request bad may have read another one than was sent.
+        if answered.as_ref().map_or(true, |response| response.status() == StatusCode::BAD_REQUEST) {
+            self.spoil();
+        }
+        answered
+    }
+
+    /// Sends a request, or gives it back as it was.
+    async fn tried(&self, request: Request<Body>) -> Result<Result<Response<Incoming>, Request<Body>>, Failure> {
+        let mut held = self.sender.lock().await;
+        let is_usable = match &mut *held {
+            None => false,
+            Some(sender) => sender.ready().await,
+        };
+        if !is_usable {
+            *held = Some(self.connected().await?);
+        }
+        let sent = match &mut *held {
+            Some(Sender::Http1(sender)) => sender.try_send_request(request).await,
+            Some(Sender::Http2(sender)) => {
+                let mut sender = sender.clone();
+                drop(held);
+                sender.try_send_request(request).await
+            }
+            None => return Err(Failure("it cannot be reached".into())),
+        };
+        match sent {
+            Ok(response) => Ok(Ok(response)),
+            Err(error) => unsent(error).map(Err),
+        }
+    }
+}
+
+fn unsent(mut error: TrySendError<Request<Body>>) -> Result<Request<Body>, Failure> {
+    let message = error.take_message();
+    message.ok_or_else(|| Failure(format!("it did not answer as HTTP says: {}", error.into_error())))
+}
+
+impl Drop for Upstream {
+    /// Leaves the connection to who comes next, if it is sound.
+    fn drop(&mut self) {
+        let is_sound = !self.is_spoilt.load(Ordering::Relaxed);
+        let (place, sender) = (self.place.take(), self.sender.get_mut().take());
+        let (Some(place), Some(mut sender), Some(protocols), true) = (place, sender, self.tls, is_sound) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (egress, addresses) = (Arc::clone(&self.egress), self.addresses.take().unwrap_or_default());
+        runtime.spawn(async move {
+            // Who left in the middle of an answer leaves nothing.
+            if !matches!(timeout(limits::KEPT_SETTLES, sender.ready()).await, Ok(true)) {
+                return;
+            }
+            let workspace = place.workspace.clone();
+            let Some(number) = egress.pool.leave(place, Left { sender, protocols, addresses }) else { return };
+            tokio::time::sleep(limits::KEPT_FOR).await;
+            egress.pool.forget(&workspace, number);
+        });
     }
 }
 

@@ -24,19 +24,21 @@ pub(super) async fn call(egress: &Arc<Egress>, mut request: Request<Incoming>) -
     let headers = request.headers_mut();
     let url = take(headers, URL).unwrap_or_default();
     let whose = Whose::take(headers);
-    let owner = (take(headers, ORGANIZATION), take(headers, WORKSPACE));
+    let organization = take(headers, ORGANIZATION).and_then(|id| id.parse::<OrganizationId>().ok());
+    let workspace = take(headers, WORKSPACE).and_then(|id| id.parse::<WorkspaceId>().ok());
     let sealed = take(headers, SEALED);
     let to = Destination::of(&url)?;
     // Nothing that the server says proves who it is at the other end.
     for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
-    let mut behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "MCP servers of the agent" };
+    let mut behalf =
+        Behalf { whose, workspace: workspace.clone(), credential: None, scrubs: Arc::default(), rule: "MCP servers of the agent" };
     if let Some(sealed) = sealed {
         to.must_be_secure()?;
-        let (binding, token) = opened(egress, &to, &url, &sealed, owner)?;
+        let (binding, token) = opened(egress, &to, &url, &sealed, (organization, workspace))?;
         behalf.scrubs = Arc::new(Table::new(grants::forms_of(token.expose(), b"[redacted]")));
-        behalf.credential = Some(binding.credential);
+        behalf.credential = Some((binding.credential, binding.version));
         let value = [b"Bearer ", token.expose()].concat();
         let mut value = HeaderValue::from_bytes(&value)
             .map_err(|_| Failed::new(&to.host, Code::BadRequest, "the token of the credential cannot stand in a header"))?;
@@ -55,12 +57,11 @@ fn opened(
     to: &Destination,
     url: &str,
     sealed: &str,
-    (organization, workspace): (Option<String>, Option<String>),
+    owner: (Option<OrganizationId>, Option<WorkspaceId>),
 ) -> Result<(Binding, Secret), Failed> {
     let refused = |why: &str| Failed::new(&to.host, Code::BadRequest, why);
     let sealed: Sealed = sealed.parse().map_err(|_| refused("the token of the credential cannot be read"))?;
     let (binding, token) = egress.ring().open(&sealed).map_err(|_| refused("the token of the credential does not open; set it again"))?;
-    let owner = (organization.and_then(|id| id.parse::<OrganizationId>().ok()), workspace.and_then(|id| id.parse::<WorkspaceId>().ok()));
     let is_owner = owner == (Some(binding.organization.clone()), Some(binding.workspace.clone()));
     let (Bound::StaticBearer { url: bound } | Bound::McpOauth { url: bound, .. }) = &binding.bound else {
         return Err(refused("the credential is not for an MCP server"));

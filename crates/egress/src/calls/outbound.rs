@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use ostler_core::egress::calls::{CALL, SESSION};
 use ostler_core::egress::policy::{self, Code, Decision};
-use ostler_core::ids::{CredentialId, EventId, SessionId};
+use ostler_core::ids::{CredentialId, EventId, SessionId, WorkspaceId};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Failed, take};
 use crate::body::{self, Body};
+use crate::pool::Place;
 use crate::record::Line;
 use crate::replace::Table;
 use crate::service::{Egress, Offers};
@@ -61,7 +62,13 @@ impl Destination {
         if self.is_secure { Ok(()) } else { Err(self.failed(Code::BadRequest, "a secret goes over https alone")) }
     }
 
-    async fn connect(&self, egress: &Arc<Egress>) -> Result<Upstream, Failed> {
+    async fn connect(&self, egress: &Arc<Egress>, place: Option<Place>) -> Result<Upstream, Failed> {
+        const BOTH: Offers = Offers { http2: true, http1: true };
+        if let Some(place) = place.as_ref().filter(|_| self.is_secure)
+            && let Some((upstream, _)) = Upstream::kept(egress, place, BOTH)
+        {
+            return Ok(upstream);
+        }
         let addresses = if self.is_trusted {
             egress.named_by_operator.find(&self.host, self.port).await.map_err(|why| self.failed(Code::NoAddress, why))?
         } else {
@@ -72,9 +79,8 @@ impl Destination {
         }
         let unreachable = |failure: upstream::Failure| self.failed(Code::Unreachable, failure.0);
         let stream = upstream::dial(&addresses).await.map_err(unreachable)?;
-        let both = Offers { http2: true, http1: true };
-        let (upstream, _) = Upstream::secure(egress, &self.host, self.port, addresses, stream, both).await.map_err(unreachable)?;
-        Ok(upstream)
+        let secure = Upstream::secure(egress, (&self.host, self.port), place, addresses, stream, BOTH).await;
+        secure.map(|(upstream, _)| upstream).map_err(unreachable)
     }
 
     /// How the host is called in a request.
@@ -103,7 +109,10 @@ impl Whose {
 /// On whose behalf a request is made, and with what.
 pub(crate) struct Behalf {
     pub(crate) whose: Whose,
-    pub(crate) credential: Option<CredentialId>,
+    /// For which workspace a connection may be kept, if for one.
+    pub(crate) workspace: Option<WorkspaceId>,
+    /// The credential that is used, and which of its secrets.
+    pub(crate) credential: Option<(CredentialId, u64)>,
     /// What is taken out of the answer.
     pub(crate) scrubs: Arc<Table>,
     /// The rule that allows it, for the record.
@@ -118,11 +127,17 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
         let line = Line::new(&egress.records, session, &to.host, to.port, &Decision::allow(behalf.rule));
         let path = to.path.split('?').next().unwrap_or_default();
         let mut line = line.request(parts.method.as_str(), path).of_call(call);
-        line.used(behalf.credential.iter().cloned().collect());
+        line.used(behalf.credential.iter().map(|(credential, _)| credential.clone()).collect());
         line
     });
+    let place = behalf.workspace.map(|workspace| Place {
+        workspace,
+        credentials: behalf.credential.iter().cloned().collect(),
+        host: to.host.clone(),
+        port: to.port,
+    });
     let sent = async {
-        let upstream = to.connect(egress).await?;
+        let upstream = to.connect(egress, place).await?;
         forward::without_hops(&mut parts.headers);
         let authority = to.authority();
         let bad = || to.failed(Code::BadRequest, "its target cannot be written");

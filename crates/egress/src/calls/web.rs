@@ -48,7 +48,7 @@ async fn page(egress: &Arc<Egress>, mut request: Request<Incoming>, whose: Whose
         return Err(to.failed(Code::PortNotAllowed, ""));
     }
     *request.headers_mut() = HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
-    let behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "web_fetch" };
+    let behalf = Behalf { whose, workspace: None, credential: None, scrubs: Arc::default(), rule: "web_fetch" };
     read(egress, &to, behalf, request, limits::PAGE_BYTES).await
 }
 
@@ -59,7 +59,7 @@ async fn search(egress: &Arc<Egress>, mut request: Request<Incoming>, whose: Who
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let located = request.headers().iter().filter(|(name, _)| name.as_str().starts_with(LOCATION));
     headers.extend(located.map(|(name, value)| (name.clone(), value.clone())));
-    let mut behalf = Behalf { whose, credential: None, scrubs: Arc::default(), rule: "web_search" };
+    let mut behalf = Behalf { whose, workspace: None, credential: None, scrubs: Arc::default(), rule: "web_search" };
     if let Some((name, key)) = &engine.key {
         let unfit = || to.failed(Code::BadRequest, "the key of the search engine cannot stand in a header");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ostler_core::egress::Caps;
 use ostler_core::ids::{CredentialId, IdSource, OrganizationId, SessionId, VaultId, WorkspaceId};
@@ -16,17 +17,20 @@ use super::host::Ca;
 pub(crate) const PLACEHOLDER: &str = "ostler_placeholder_0123456789";
 pub(crate) const SECRET: &str = "s3cr3t-value-that-nobody-sees";
 
+/// How many sandboxes were added.
+static ANOTHER: AtomicU64 = AtomicU64::new(0);
+
 /// Where a sandbox's programs find egress.
 pub(crate) struct Broker {
     pub(crate) egress: Arc<Egress>,
-    pub(crate) ca: Ca,
+    pub(crate) ca: Arc<Ca>,
     pub(crate) session: SessionId,
     pub(crate) terms: Terms,
     pub(crate) proxy: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) dns: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 pub(crate) fn limited(hosts: &[&str]) -> Policy {
@@ -71,6 +75,10 @@ impl Broker {
         let terms =
             Terms { organization, workspace, policy, grants: grants.into_iter().collect(), answers: Vec::new(), caps: Caps::default() };
         let egress = Egress::start(ring, &config, &[], &Machine::read(&config).unwrap()).unwrap();
+        Self::admitted(egress, Arc::new(ca), SessionId::mint(&mut ids), terms, Arc::new(dir))
+    }
+
+    fn admitted(egress: Arc<Egress>, ca: Arc<Ca>, session: SessionId, terms: Terms, dir: Arc<tempfile::TempDir>) -> Self {
         let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
         let doors = Doors {
             proxy: listener(),
@@ -81,9 +89,15 @@ impl Broker {
         };
         let (proxy, http) = (doors.proxy.local_addr().unwrap(), doors.http.local_addr().unwrap());
         let (https, dns) = (doors.https.local_addr().unwrap(), doors.dns_udp.local_addr().unwrap());
-        let session = SessionId::mint(&mut ids);
         assert_eq!(egress.register(session.clone(), terms.clone(), doors).unwrap(), Vec::new());
-        Self { egress, ca, session, terms, proxy, https, http, dns, _dir: dir }
+        Self { egress, ca, session, terms, proxy, https, http, dns, dir }
+    }
+
+    /// Another sandbox of the same egress.
+    pub(crate) fn another(&self, terms: Terms) -> Self {
+        let number = ANOTHER.fetch_add(1, Ordering::Relaxed);
+        let session = format!("sesn_another{number}").parse().unwrap();
+        Self::admitted(Arc::clone(&self.egress), Arc::clone(&self.ca), session, terms, Arc::clone(&self.dir))
     }
 
     /// A client as in the sandbox: it uses the proxy and trusts egress, and the authority of the hosts.

@@ -6,6 +6,7 @@ mod confined;
 mod connections;
 mod control;
 mod host;
+mod kept;
 mod names;
 mod providers;
 mod rules;
