@@ -22,7 +22,11 @@ pub(crate) const SUITES: [Suite; 16] = [
     Suite { name: "clippy", about: "lints, warnings are errors", run: clippy },
     Suite { name: "unit", about: "every crate's own tests, goldens, 10,000 simulated histories", run: unit },
     Suite { name: "attacks", about: "attacks on sandboxes as they are, and on sandboxes that lack the layer against them", run: attacks },
-    Suite { name: "fuzz", about: "nonsense on the protocols of spawner and init, a minute each", run: fuzz },
+    Suite {
+        name: "fuzz",
+        about: "nonsense on the protocols of spawner and init and on the ways out of a sandbox, a minute each",
+        run: fuzz,
+    },
     Suite { name: "engine", about: "sandboxes as containers of a Docker engine that is started for it", run: engine },
     Suite { name: "stories", about: "black-box stories against the real binary", run: stories },
     Suite { name: "crash", about: "the real binary killed at every fail point and at random", run: crash },
@@ -93,7 +97,9 @@ fn attacks() -> anyhow::Result<()> {
 }
 
 fn fuzz() -> anyhow::Result<()> {
-    let mut command = program("cargo", &["test", "--quiet", "--release", "-p", "ostler-sandbox", "--test", "fuzz", "--", "--nocapture"]);
+    let packages = ["-p", "ostler-sandbox", "-p", "ostler-egress"];
+    let mut command = program("cargo", &["test", "--quiet", "--release"]);
+    command.args(packages).args(["--test", "fuzz", "--", "--nocapture"]);
     command.env("OSTLER_FUZZ_SECONDS", "60");
     run(command)
 }

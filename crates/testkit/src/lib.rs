@@ -8,6 +8,7 @@ mod chat_request;
 mod chat_validate;
 mod conversation;
 pub mod fault_proxy;
+pub mod fuzz;
 pub mod limits;
 pub mod model_server;
 mod plan;

@@ -17,30 +17,13 @@ use ostler_sandbox::protocol::frame::{self, Decoder};
 use ostler_sandbox::protocol::init::{FromInit, ToInit};
 use ostler_sandbox::protocol::spawner::{Answer, Request};
 use ostler_sandbox::{SandboxSpec, limits};
+use ostler_testkit::fuzz::{Chance, until};
 use serde_json::{Value, json};
 
 use home::{Home, sh};
 
-/// A generator of numbers (Knuth's MMIX).
-struct Chance(u64);
-
-impl Chance {
-    fn new(name: &str) -> Self {
-        let clock = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-        let seed = std::env::var("OSTLER_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(u64::from(clock));
-        eprintln!("{name}: OSTLER_FUZZ_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % most.max(1)
-    }
-}
-
 fn for_a_while(mut work: impl FnMut()) -> u64 {
-    let seconds = std::env::var("OSTLER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
-    let (until, mut rounds) = (Instant::now() + Duration::from_secs(seconds), 0);
+    let (until, mut rounds) = (until(), 0);
     while Instant::now() < until {
         work();
         rounds += 1;
@@ -135,7 +118,7 @@ fn nonsense(chance: &mut Chance, messages: &[Value], greeting: Option<&Value>) -
     for _ in 0..chance.below(3) {
         let at = chance.below(bytes.len());
         match chance.below(4) {
-            0 => bytes[at] = u8::try_from(chance.below(256)).unwrap(),
+            0 => bytes[at] = chance.byte(),
             1 => bytes.truncate(at),
             2 => {
                 bytes.remove(at);
