@@ -10,6 +10,9 @@ import anthropic
 import pytest
 from servers import ROOT, model_server, ostler_server
 
+# Who is started in the background of a script ignores interrupts, and so would what is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 EXAMPLES = ROOT / "examples"
 NODE = ROOT / "target" / "node"
 KEY = "the-key-of-the-example-tests-0123456789abcdef"
