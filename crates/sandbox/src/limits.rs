@@ -190,8 +190,8 @@ pub const FILE_TOOL_RESULT: u64 = 40 << 20;
 
 /// The exit code of an init that has lived as long as it may.
 pub(crate) const TOO_OLD: i32 = 3;
-/// How long a server waits for word of why a sandbox ended.
-pub(crate) const ENDED_WORD: Duration = Duration::from_millis(500);
+/// How long a server waits for word of why a sandbox ended. Its last processes are gone only when their writes to a busy disk are.
+pub(crate) const ENDED_WORD: Duration = Duration::from_secs(5);
 /// How long is waited between two looks for it.
 pub(crate) const ENDED_LOOK: Duration = Duration::from_millis(10);
 
