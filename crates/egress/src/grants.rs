@@ -112,6 +112,9 @@ pub(crate) fn forms_of(secret: &[u8], placeholder: &[u8]) -> Vec<(Vec<u8>, Vec<u
     let redacted = |form: Vec<u8>| (form, b"[redacted]".to_vec());
     forms.push(redacted(percent_encoded(secret)));
     forms.push(redacted(percent_encoded(secret).to_ascii_lowercase()));
+    // A page of an error shows an address that was passed on once more.
+    forms.push(redacted(percent_encoded(&percent_encoded(secret))));
+    forms.extend(["&#39;", "&#x27;"].map(|quote| redacted(html_escaped(secret, quote))));
     forms.push(redacted(json_escaped(secret)));
     forms.push(redacted(String::from_utf8_lossy(&json_escaped(secret)).replace('/', "\\/").into_bytes()));
     forms.extend([false, true].map(|upper| redacted(hex(secret, upper))));
@@ -154,6 +157,22 @@ fn json_escaped(bytes: &[u8]) -> Vec<u8> {
     quoted.trim_matches('"').as_bytes().to_vec()
 }
 
+/// As a page shows it; for the single quote there is no custom.
+fn html_escaped(bytes: &[u8], quote: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            b'"' => out.extend_from_slice(b"&quot;"),
+            b'\'' => out.extend_from_slice(quote.as_bytes()),
+            byte => out.push(*byte),
+        }
+    }
+    out
+}
+
 fn hex(bytes: &[u8], upper: bool) -> Vec<u8> {
     bytes.iter().flat_map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }.into_bytes()).collect()
 }
@@ -177,7 +196,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_secret_is_known_in_its_forms() {
-        let secret = "s3cr3t/+value=&x";
+        let secret = "s3cr3t/+value='&x";
         let grants = Grants::new(vec![grant("ostler_placeholder", secret, &[], false)]);
         let scrubbed = |text: &[u8]| grants.scrubs().whole(text);
         assert_eq!(scrubbed(format!("a {secret} b").as_bytes()).unwrap(), b"a ostler_placeholder b");
@@ -189,6 +208,9 @@ pub(crate) mod tests {
             URL_SAFE_NO_PAD.encode(format!("u:{secret}")),
             String::from_utf8(hex(secret.as_bytes(), false)).unwrap(),
             serde_json::to_string(&format!("<{secret}>")).unwrap(),
+            "<p>s3cr3t/+value=&#39;&amp;x".to_owned(),
+            "<p>s3cr3t/+value=&#x27;&amp;x".to_owned(),
+            "?url=https%3A%2F%2Fa%2F%3Fk%3Ds3cr3t%252F%252Bvalue%253D%2527%2526x".to_owned(),
         ] {
             let found = scrubbed(text.as_bytes());
             assert!(found.is_some_and(|found| found != text.as_bytes()), "{text}");
