@@ -1,5 +1,6 @@
 //! Replaces byte strings in a stream whose pieces may cut them anywhere.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -7,11 +8,11 @@ use zeroize::Zeroize as _;
 
 /// What is replaced by what. None of the strings is empty.
 pub(crate) struct Table {
-    /// The longest first, so that the longest of those that fit at a place is taken.
+    /// By their first byte; of those that share it the longest first, so that the longest of those that fit at a place is taken.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
     longest: usize,
-    /// Whether some string begins with a byte.
-    starts: Box<[bool]>,
+    /// Where those that begin with a byte are, by that byte.
+    starts: Box<[Range<usize>]>,
 }
 
 impl Default for Table {
@@ -38,28 +39,31 @@ impl Drop for Table {
 impl Table {
     pub(crate) fn new(pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().filter(|(from, _)| !from.is_empty()).collect();
-        pairs.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        pairs.sort_by(|(a, _), (b, _)| a[0].cmp(&b[0]).then_with(|| b.len().cmp(&a.len())).then_with(|| a.cmp(b)));
         pairs.dedup_by(|(a, _), (b, _)| a == b);
-        let mut starts = vec![false; 256].into_boxed_slice();
-        for (from, _) in &pairs {
-            starts[usize::from(from[0])] = true;
-        }
-        Self { longest: pairs.first().map_or(0, |(from, _)| from.len()), pairs, starts }
+        let place = |byte: u8| pairs.partition_point(|(from, _)| from[0] < byte)..pairs.partition_point(|(from, _)| from[0] <= byte);
+        let starts = (0..=u8::MAX).map(place).collect();
+        Self { longest: pairs.iter().map(|(from, _)| from.len()).max().unwrap_or(0), starts, pairs }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
+    /// The strings that begin with a byte.
+    fn of(&self, first: u8) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.pairs[self.starts[usize::from(first)].clone()]
+    }
+
     /// What stands at the beginning of these bytes, if it is whole.
     fn at(&self, bytes: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
-        bytes.first().filter(|first| self.starts[usize::from(**first)])?;
-        self.pairs.iter().find(|(from, _)| bytes.starts_with(from))
+        self.of(*bytes.first()?).iter().find(|(from, _)| bytes.starts_with(from))
     }
 
     /// Whether these bytes, to their end, may be the beginning of a string.
     fn may_begin(&self, bytes: &[u8]) -> bool {
-        bytes.len() < self.longest && self.pairs.iter().any(|(from, _)| from.len() > bytes.len() && from.starts_with(bytes))
+        let Some(first) = bytes.first() else { return false };
+        bytes.len() < self.longest && self.of(*first).iter().any(|(from, _)| from.len() > bytes.len() && from.starts_with(bytes))
     }
 
     /// A whole text with everything replaced; none where nothing is. What would be longer than `most` is not made.
@@ -84,7 +88,7 @@ impl Table {
         let mut out = Vec::new();
         let mut rest = bytes;
         while let Some(first) = rest.first() {
-            match self.starts[usize::from(*first)].then(|| self.at(rest)).flatten() {
+            match self.at(rest) {
                 Some((from, to)) => {
                     found = true;
                     out.extend_from_slice(to);
@@ -143,7 +147,7 @@ impl Stream {
         // Only this close to the end can a string be cut off.
         let safe = bytes.len().saturating_sub(self.table.longest.saturating_sub(1));
         while at < bytes.len() {
-            if !self.table.starts[usize::from(bytes[at])] {
+            if self.table.of(bytes[at]).is_empty() {
                 at += 1;
             } else if at >= safe && self.table.may_begin(&bytes[at..]) {
                 break;
