@@ -52,7 +52,21 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
         *refused.status_mut() = StatusCode::FORBIDDEN;
         return refused;
     }
-    if request.uri().path() == "/pieces" { pieces() } else { Response::new(whole("{\"ok\":true}")) }
+    match request.uri().path() {
+        "/pieces" => pieces(),
+        "/bulk" => bulk(),
+        _ => Response::new(whole("{\"ok\":true}")),
+    }
+}
+
+/// Much text, as answers of APIs have it.
+fn bulk() -> Response<Body> {
+    const LINE: &str =
+        "{\"id\":\"cus_9s6XKzkNRiz8i3\",\"email\":\"someone@example.com\",\"url\":\"https://example.com/a/b?c=d%20e\",\"n\":1234567890}\n";
+    let piece = Bytes::from(LINE.repeat(limits::RELAY_BYTES / LINE.len()));
+    let count = limits::BULK_BYTES / piece.len();
+    let pieces = futures::stream::iter(std::iter::repeat_n(piece, count).map(|piece| Ok::<_, anyhow::Error>(Frame::data(piece))));
+    Response::new(StreamBody::new(pieces).boxed_unsync())
 }
 
 /// Events that say when they left.

@@ -107,10 +107,15 @@ async fn tunnel(outside: &Outside, effort: Effort, lines: &mut Lines) -> anyhow:
             bulk.push(way, fetch(&mut socket, limits::BULK_BYTES, &mut buffer).await?);
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "some millions")]
-    let speed = |samples: &Samples| limits::BULK_BYTES as f64 / BYTES_OF_A_MEGABYTE / (samples.median() / 1_000.0);
     lines.pair("tunnel: 64 MiB, MB in a second", speed(&bulk.egress), speed(&bulk.direct), Unit::PerSecond);
     Ok(())
+}
+
+/// Megabytes in a second.
+fn speed(samples: &Samples) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "some millions")]
+    let bytes = limits::BULK_BYTES as f64;
+    bytes / BYTES_OF_A_MEGABYTE / (samples.median() / 1_000.0)
 }
 
 async fn injected(outside: &Outside, effort: Effort, lines: &mut Lines) -> anyhow::Result<()> {
@@ -126,6 +131,26 @@ async fn injected(outside: &Outside, effort: Effort, lines: &mut Lines) -> anyho
         }
     }
     lines.percentiles("injected request", &pair);
+    let mut fresh = Pair::default();
+    for _ in 0..effort.paced {
+        for way in [Way::Direct, Way::Egress(0)] {
+            let before = clock::now();
+            outside.asker(way).await?.whole("/").await?;
+            fresh.push(way, clock::millis(before, clock::now()));
+        }
+    }
+    lines.percentiles("injected request over a connection of its own", &fresh);
+    let mut bulk = Pair::default();
+    for _ in 0..limits::BULKS {
+        for way in [Way::Direct, Way::Egress(0)] {
+            let mut asker = outside.asker(way).await?;
+            let before = clock::now();
+            let mut body = asker.get("/bulk").await?.into_body();
+            while body.frame().await.transpose()?.is_some() {}
+            bulk.push(way, clock::millis(before, clock::now()));
+        }
+    }
+    lines.pair("scrubbed answer of 64 MiB, MB in a second", speed(&bulk.egress), speed(&bulk.direct), Unit::PerSecond);
     let (direct, egress) = (busy(outside, Way::Direct, effort).await?, busy(outside, Way::Egress(0), effort).await?);
     lines.pair("injected requests, 32 at once", egress, direct, Unit::PerSecond);
     Ok(())
