@@ -8,6 +8,7 @@ pub mod cost;
 pub mod egress;
 pub mod error;
 pub mod events;
+pub mod hex;
 pub mod ids;
 pub mod limits;
 pub mod model;

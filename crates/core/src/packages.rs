@@ -1,6 +1,7 @@
 //! The layer of packages of an environment: what it is known by, and the commands that make it. The commands are run by whoever
 //! builds it, inside a sandbox of the build's own.
 
+use crate::hex::hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::egress::PACKAGE_HOSTS;
@@ -29,7 +30,7 @@ pub fn key(workspace: &WorkspaceId, system: &str, packages: &Packages) -> String
         add(&names.len().to_string());
         names.iter().for_each(|name| add(name));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }
 
 /// Where a build may go: to package managers, and wherever sandboxes of the environment may. Nobody waits beside a build who could be

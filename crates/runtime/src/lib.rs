@@ -7,6 +7,7 @@ pub mod ambient;
 mod budget;
 mod confirmations;
 pub mod egress;
+mod environment;
 pub mod error;
 pub mod fault;
 pub mod limits;

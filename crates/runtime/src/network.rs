@@ -11,7 +11,6 @@ use ostler_core::ids::{CredentialId, EnvironmentId, SessionId, VaultId};
 use ostler_core::limits::CREDENTIALS_PER_VAULT;
 use ostler_core::resources::confirmation::Asked;
 use ostler_core::resources::credential::{Auth, CredentialBody, CredentialNetworking, SECRET_VALUE};
-use ostler_core::resources::environment::EnvironmentBody;
 use ostler_core::resources::session::SessionAgent;
 use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::fault::{CredentialFault, FaultKind};
@@ -19,6 +18,7 @@ use ostler_store::{DocumentFilter, PageRequest};
 use serde::Deserialize;
 
 use crate::egress::EgressError;
+use crate::environment;
 use crate::limits;
 use crate::mcp::credential::CREDENTIAL;
 use crate::network_log::{self, NetworkLog};
@@ -247,11 +247,9 @@ async fn describe(deps: &Deps, session: &SessionId) -> Result<Described, String>
     let row = deps.store.session(&scope, session).await.map_err(|error| unread(&error))?.ok_or("there is no such session")?;
     let agent: SessionAgent = serde_json::from_str(&row.agent).map_err(|error| unread(&error))?;
     let PartOfView { vaults, confirmations } = serde_json::from_str(&row.view).map_err(|error| unread(&error))?;
-    let environment = deps.store.document(&scope, "environment", row.environment_id.as_str()).await.map_err(|error| unread(&error))?;
     let most = &deps.policy.most_egress;
-    let (policy, caps) = match environment {
-        Some(document) => {
-            let body: EnvironmentBody = serde_json::from_str(&document.body).map_err(|error| unread(&error))?;
+    let (policy, caps) = match environment::body(deps, &row.environment_id).await? {
+        Some(body) => {
             let servers = agent.mcp_servers.iter().map(|server| server.url.as_str());
             (Policy::of_environment(&body.config, body.egress.as_ref(), servers), Caps::of(body.egress.as_ref(), most))
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ostler_core::hex::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -43,7 +44,7 @@ impl PublicKey {
     /// Its name.
     pub fn id(&self) -> KeyId {
         let digest = Sha256::digest(self.0);
-        KeyId(digest.iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect())
+        KeyId(hex(&digest[..NAME_BYTES]))
     }
 
     /// Reads what [`fmt::Display`] writes.

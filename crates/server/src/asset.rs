@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use ostler_core::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// Bytes of the hash that names a content.
@@ -33,7 +34,7 @@ struct Form {
 impl Asset {
     /// A content of this type.
     pub(crate) fn new(content_type: &'static str, text: String) -> Self {
-        let name: String = Sha256::digest(text.as_bytes()).iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(&Sha256::digest(text.as_bytes())[..TAG_BYTES]);
         let packed = pack(text.as_bytes()).ok().map(|bytes| Form { bytes: bytes.into(), tag: format!("\"{name}-gzip\"") });
         Self { content_type, plain: Form { bytes: text.into(), tag: format!("\"{name}\"") }, packed }
     }

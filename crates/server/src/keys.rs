@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ostler_core::hex::hex;
 use ostler_core::ids::ApiKeyId;
 use ostler_runtime::ambient::Ambient;
 use sha2::{Digest, Sha256};
@@ -75,7 +76,7 @@ fn own_id(text: &str) -> Option<ApiKeyId> {
 #[expect(clippy::expect_used, reason = "the prefix and hexadecimal digits are always an id")]
 fn derived_id(text: &str) -> ApiKeyId {
     let digest: [u8; 32] = Sha256::digest(format!("id:{text}").as_bytes()).into();
-    let hex: String = digest.iter().take(ID_CHARS / 2).map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&digest[..ID_CHARS / 2]);
     format!("{}{hex}", ApiKeyId::PREFIX).parse().expect("a valid id")
 }
 

@@ -1,5 +1,6 @@
 //! What a sandbox may.
 
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -79,14 +80,8 @@ pub struct Unusable {
 /// The placeholder of a secret in a session: what the sandbox sees in the variable of that name. It stays the same when the secret
 /// is changed, and says nothing of it; without the sandbox's own way out it is of no use to anybody.
 pub fn placeholder(session: &SessionId, name: &str) -> String {
-    use std::fmt::Write as _;
-
     let digest = Sha256::digest(format!("ostler placeholder 1\0{session}\0{name}").as_bytes());
-    let mut text = String::from("ostler_");
-    for byte in digest.iter().take(16) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("ostler_{}", hex(&digest[..16]))
 }
 
 #[cfg(test)]

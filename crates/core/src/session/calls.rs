@@ -1,5 +1,6 @@
 //! The calls of one answer: who they wait for, and when each may start.
 
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -136,7 +137,7 @@ impl Call {
         let mut text = String::new();
         write_canonical(&Value::Object(self.input.clone()), &mut text);
         let digest = Sha256::new().chain_update(self.name.as_bytes()).chain_update([0]).chain_update(text.as_bytes()).finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(digest)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -31,7 +32,7 @@ impl McpTool {
     /// SHA-256 in hex of all that the model sees of it.
     pub fn sha256(&self) -> String {
         let text = [self.name.as_str(), &self.description, &self.input_schema.to_string()].join("\0");
-        hex(&Sha256::digest(text.as_bytes()))
+        hex(Sha256::digest(text.as_bytes()))
     }
 }
 
@@ -155,15 +156,11 @@ fn shortened(text: &str, most: usize, whole: &str) -> String {
         }
     }
     plain.truncate(most - DIGITS - 1);
-    let digits = &hex(&Sha256::digest(whole.as_bytes()))[..DIGITS];
+    let digits = &hex(Sha256::digest(whole.as_bytes()))[..DIGITS];
     match plain.trim_matches('_') {
         "" => digits.to_owned(),
         plain => format!("{plain}_{digits}"),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ use ostler_core::egress::Judged;
 use ostler_core::egress::policy::{self, Code, Decision, Policy};
 use ostler_core::ids::{CredentialId, EnvironmentId, EventId, OrganizationId, SessionId, VaultId, WorkspaceId};
 use ostler_core::resources::agent::McpServer;
-use ostler_core::resources::environment::EnvironmentBody;
-use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::calls::Call;
 use ostler_core::session::mcp::McpTool;
 use ostler_mcp::{Connection, Failure, Target};
@@ -22,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::credential::{Found, NotRenewed, find, renew};
+use crate::environment;
 use crate::session::deps::Deps;
 pub use validate::Tried;
 
@@ -260,10 +259,8 @@ async fn attempt(deps: &Deps, user: &User, server: &McpServer, found: Option<Fou
 /// The credential to use at a server that the environment lets the agent reach.
 async fn usable(deps: &Deps, user: &User, server: &McpServer) -> Result<Option<Found>, Failure> {
     let unread = |why: String| Failure::Connection(format!("what the session may use cannot be read: {why}"));
-    let scope = Scope::System(SystemReason::Recovery);
-    let environment = deps.store.document(&scope, "environment", user.environment.as_str()).await;
-    let environment = environment.map_err(|error| unread(error.to_string()))?.ok_or_else(|| unread("the environment is gone".into()))?;
-    let environment: EnvironmentBody = serde_json::from_str(&environment.body).map_err(|error| unread(error.to_string()))?;
+    let environment = environment::body(deps, &user.environment).await.map_err(unread)?;
+    let environment = environment.ok_or_else(|| unread("its environment is gone".into()))?;
     let policy = Policy::of_environment(&environment.config, environment.egress.as_ref(), [server.url.as_str()]);
     may_be_reached(&policy, &server.url).map_err(Failure::Connection)?;
     find(deps, &user.workspace, &user.vaults, &server.url).await.map_err(unread)

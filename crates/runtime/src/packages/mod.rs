@@ -13,11 +13,11 @@ use std::time::Duration;
 use ostler_core::ids::{EnvironmentId, OrganizationId, WorkspaceId};
 use ostler_core::packages;
 use ostler_core::resources::environment::{EnvironmentBody, Packages};
-use ostler_core::scope::{Scope, SystemReason};
 use ostler_store::Document;
 use tokio::sync::{OnceCell, RwLock, watch};
 use tokio::time::Instant;
 
+use crate::environment;
 use crate::limits;
 use crate::session::deps::Deps;
 use crate::turns::Turns;
@@ -97,16 +97,13 @@ impl Builds {
 }
 
 /// The key of the layer that sandboxes of an environment lie on, once it is there; nothing where it has no packages.
-pub(crate) async fn layer(deps: &Arc<Deps>, environment: &EnvironmentId) -> Result<Option<String>, String> {
-    let scope = Scope::System(SystemReason::Recovery);
-    let unreadable = |why: &dyn std::fmt::Display| format!("its environment cannot be read: {why}");
-    let document = deps.store.document(&scope, "environment", environment.as_str()).await.map_err(|error| unreadable(&error))?;
-    let Some(document) = document else { return Ok(None) };
+pub(crate) async fn layer(deps: &Arc<Deps>, id: &EnvironmentId) -> Result<Option<String>, String> {
+    let Some(document) = environment::document(deps, id).await? else { return Ok(None) };
     let Some(wanted) = wanted(deps, &document).await? else { return Ok(None) };
     let ready = tokio::time::timeout(limits::PACKAGES_WAIT, ensure(deps, &wanted)).await;
     let late = || {
         format!(
-            "its packages were not installed within {} minutes; see `ostler environments packages {environment}`",
+            "its packages were not installed within {} minutes; see `ostler environments packages {id}`",
             limits::PACKAGES_WAIT.as_secs() / 60
         )
     };

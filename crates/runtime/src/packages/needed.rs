@@ -8,6 +8,7 @@ use ostler_core::scope::{Scope, SystemReason};
 use ostler_store::{Cursor, DocumentFilter, PageRequest};
 
 use super::{Known, Wanted, ensure, layers, wanted};
+use crate::environment::{self, ENVIRONMENT};
 use crate::limits;
 use crate::router::SessionRouter;
 use crate::session::deps::Deps;
@@ -15,15 +16,14 @@ use crate::session::deps::Deps;
 impl SessionRouter {
     /// An environment is new, or was changed: what it asks for is installed in the background. Who needs it hears what goes wrong.
     pub fn prepare_packages(&self, environment: &EnvironmentId) {
-        let (deps, environment) = (Arc::clone(self.deps()), environment.clone());
+        let (deps, id) = (Arc::clone(self.deps()), environment.clone());
         tokio::spawn(async move {
-            let scope = Scope::System(SystemReason::Recovery);
-            let document = deps.store.document(&scope, "environment", environment.as_str()).await.ok().flatten();
+            let document = environment::document(&deps, &id).await.ok().flatten();
             let Some(document) = document.filter(|document| document.archived_at.is_none()) else { return };
             match wanted(&deps, &document).await {
                 Ok(Some(wanted)) => drop(ensure(&deps, &wanted).await),
                 Ok(None) => {}
-                Err(why) => tracing::warn!(%environment, why, "packages cannot be installed"),
+                Err(why) => tracing::warn!(environment = %id, why, "packages cannot be installed"),
             }
             sweep(&deps).await;
         });
@@ -79,7 +79,7 @@ pub(super) async fn asked_for(deps: &Deps, of: Option<&WorkspaceId>) -> Result<H
     let mut request = PageRequest::first(limits::ENVIRONMENTS_AT_ONCE);
     loop {
         let page =
-            deps.store.documents(&scope, "environment", &DocumentFilter::default(), &request).await.map_err(|error| error.to_string())?;
+            deps.store.documents(&scope, ENVIRONMENT, &DocumentFilter::default(), &request).await.map_err(|error| error.to_string())?;
         for document in page.rows.iter().filter(|document| of.is_none_or(|workspace| document.workspace == *workspace)) {
             // Where its image is gone, nothing can be started in it.
             if let Ok(Some(Wanted { key, .. })) = wanted(deps, document).await {

@@ -7,6 +7,7 @@ use ostler_core::time::Timestamp;
 use tokio::time::Instant;
 
 use super::{Known, Wanted, begin, layers, wanted};
+use crate::environment::ENVIRONMENT;
 use crate::error::RuntimeError;
 use crate::router::SessionRouter;
 
@@ -94,7 +95,7 @@ impl SessionRouter {
     }
 
     async fn wanted_in(&self, scope: &Scope, environment: &EnvironmentId) -> Result<Result<Option<Wanted>, String>, RuntimeError> {
-        let document = self.deps().store.document(scope, "environment", environment.as_str()).await?;
+        let document = self.deps().store.document(scope, ENVIRONMENT, environment.as_str()).await?;
         let document = document.ok_or_else(|| Refusal::not_found(format!("no environment {:?}", environment.as_str())))?;
         Ok(wanted(self.deps(), &document).await)
     }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ostler_core::ids::{EnvironmentId, IncarnationId, SessionId, WorkspaceId};
-use ostler_core::resources::environment::EnvironmentBody;
-use ostler_core::scope::{Scope, SystemReason};
 use ostler_core::session::step::Input;
 use ostler_sandbox::SandboxSpec;
 use tokio::sync::Mutex;
 
 use super::deps::Deps;
 use super::effects::{Results, supervised};
+use crate::environment;
 use crate::limits;
 use crate::network;
 use crate::packages;
@@ -149,15 +148,9 @@ pub(crate) async fn room(deps: &Deps, spec: &SandboxSpec) -> Result<(), String> 
 
 /// What its environment asks, within what the server allows.
 pub(crate) async fn spec(deps: &Deps, whose: &Whose) -> Result<SandboxSpec, String> {
-    let scope = Scope::System(SystemReason::Recovery);
-    let unreadable = |why: &dyn std::fmt::Display| format!("its environment cannot be read: {why}");
-    let document = deps.store.document(&scope, "environment", whose.environment.as_str()).await.map_err(|error| unreadable(&error))?;
-    let body: Option<EnvironmentBody> = match document {
-        Some(document) => Some(serde_json::from_str(&document.body).map_err(|error| unreadable(&error))?),
-        None => None,
-    };
+    let body = environment::body(deps, &whose.environment).await?;
     let mut spec = deps.policy.spec(body.and_then(|body| body.sandbox).as_ref());
-    if deps.store.has_several_workspaces().await.map_err(|error| unreadable(&error))? {
+    if deps.store.has_several_workspaces().await.map_err(|error| format!("the store cannot be read: {error}"))? {
         policy::for_several_workspaces(&mut spec);
     }
     Ok(spec)

@@ -7,6 +7,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::CreateImageOptions;
 use futures::StreamExt as _;
+use ostler_core::hex::hex;
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -38,7 +39,7 @@ const HELD: &str = "run/ostler-held";
 /// The name of the image for a system, which is made if the engine has none.
 pub(super) async fn ensure(docker: &Docker, system: &System) -> Result<String, Error> {
     let archive = archive(system)?;
-    let digest: String = Sha256::digest(&archive).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(&archive)[..8]);
     let name = format!("{REPOSITORY}:{digest}");
     if docker.inspect_image(&name).await.is_ok() {
         return Ok(name);

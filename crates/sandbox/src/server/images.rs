@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use ostler_core::hex::hex;
 use ostler_core::ids::{IncarnationId, SessionId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -227,8 +228,7 @@ pub(super) fn digest(root: &Path) -> io::Result<(String, u64, u64)> {
             }
         }
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((format!("sha256:{hex}"), entries, bytes))
+    Ok((format!("sha256:{}", hex(hash.finalize())), entries, bytes))
 }
 
 #[cfg(test)]

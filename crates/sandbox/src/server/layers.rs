@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ostler_core::hex::hex;
 use ostler_core::ids::{IncarnationId, SessionId};
 use ostler_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ impl Sandboxes {
     /// When the kernel has no random bytes.
     pub fn build_names(&self) -> Result<(SessionId, IncarnationId), SandboxError> {
         let bytes = sys::random::<12>().map_err(failed("naming a build"))?;
-        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(bytes);
         let unnamed = |_| SandboxError::Packages("a build has no name".into());
         Ok((format!("{}{name}", layout::BUILDS).parse().map_err(unnamed)?, format!("inc_{name}").parse().map_err(unnamed)?))
     }
@@ -77,7 +78,7 @@ impl Sandboxes {
                 hash.update(fs::read(path).unwrap_or_default());
                 hash.update([0]);
             }
-            let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = hex(hash.finalize());
             format!("host {} {hex}", std::env::consts::ARCH)
         });
         read.await.map_err(io::Error::other).map_err(failed("reading what the system is"))

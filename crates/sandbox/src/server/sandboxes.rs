@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ostler_core::hex::hex;
 use ostler_core::ids::{IncarnationId, SessionId};
 
 use tokio::sync::{Mutex, OnceCell};
@@ -77,7 +78,7 @@ impl Sandboxes {
     /// Starts one throw-away sandbox and removes it; says which isolation it had. The error says
     /// which layer cannot be had, and what to do.
     pub async fn probe(&self) -> Result<Isolation, SandboxError> {
-        let name: String = sys::random::<8>().map_err(SandboxError::Delete)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(sys::random::<8>().map_err(SandboxError::Delete)?);
         let parse = |_| SandboxError::Protocol { peer: "sandbox spawner", reason: "a probe has no name".into() };
         let id: SessionId = format!("{PROBE}{name}").parse().map_err(parse)?;
         let incarnation: IncarnationId = format!("inc_{name}").parse().map_err(parse)?;

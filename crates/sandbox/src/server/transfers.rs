@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ostler_core::call::CallOutcome;
+use ostler_core::hex::hex;
 use ostler_core::ids::{EventId, SessionId};
 use serde_json::Value;
 
@@ -106,6 +107,6 @@ fn copy(from: &mut File, to: &Path) -> io::Result<()> {
 
 pub(super) fn call_id() -> Result<EventId, SandboxError> {
     let bytes = sys::random::<12>().map_err(failed("naming a transfer"))?;
-    let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(bytes);
     format!("sevt_transfer{name}").parse().map_err(|_| SandboxError::Transfer("a transfer has no name".into()))
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Pid, pipe2};
+use ostler_core::hex::hex;
 use ostler_core::ids::IncarnationId;
 
 use super::directory::{Prepared, Slots};
@@ -92,7 +93,7 @@ pub(super) fn begin(
         directory::renew_results(&prepared.path, incarnation).map_err(disk)?;
     }
     let grouping = |error: io::Error| LayerError::new("control groups", error, CONTROL_GROUPS);
-    let group_name = directory::hex(&sys::random::<8>().map_err(disk)?);
+    let group_name = hex(sys::random::<8>().map_err(disk)?);
     let group = groups.make(&group_name, spec).map_err(grouping)?;
     let started = || -> Result<_, LayerError> {
         let (waits, go) = pipe2(OFlag::O_CLOEXEC).map_err(|error| disk(error.into()))?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use ostler_core::hex::hex;
 use ostler_core::ids::IncarnationId;
 
 use super::{Launch, log};
@@ -78,7 +79,7 @@ pub(super) fn prepare_for_engine(launch: &Launch, slots: &mut Slots, name: &str)
 
 /// Makes the secret of the next life.
 pub(super) fn renew_secret(sandbox: &Path) -> io::Result<String> {
-    let secret = hex(&sys::random::<32>()?);
+    let secret = hex(sys::random::<32>()?);
     replace(&sandbox.join(layout::SECRET), secret.as_bytes())?;
     Ok(secret)
 }
@@ -197,10 +198,6 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(&next);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?.write_all(bytes)?;
     fs::rename(next, path)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Listens on a socket in a directory whose path may be longer than a socket's address.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use ostler_core::hex::hex;
 use ostler_core::ids::{IncarnationId, SessionId};
 
 use super::birth::{self, Birth, Born};
@@ -329,7 +330,7 @@ impl Population {
 
     fn start_spare(&mut self) {
         let Some(wanted) = &self.wanted else { return };
-        let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, directory::hex(&bytes)));
+        let name = sys::random::<8>().map(|bytes| format!("{}{}", layout::SPARE, hex(bytes)));
         let begun = name
             .map_err(|error| LayerError::new("spare", error, ""))
             .and_then(|name| birth::begin(&self.alone, &self.launch, &mut self.slots, &mut self.groups, &name, None, &wanted.spec));

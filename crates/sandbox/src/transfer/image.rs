@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ostler_core::hex::hex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tar::Archive;
@@ -172,8 +173,8 @@ fn bytes(archive: &File, index: &Index, name: &str) -> io::Result<Vec<u8>> {
 
 /// A blob that is what its digest says.
 fn blob(archive: &File, index: &Index, named: &str) -> io::Result<Part> {
-    let (algorithm, hex) = named.split_once(':').unwrap_or_default();
-    let found = part(archive, index, &format!("blobs/{algorithm}/{hex}"))?;
+    let (algorithm, digits) = named.split_once(':').unwrap_or_default();
+    let found = part(archive, index, &format!("blobs/{algorithm}/{digits}"))?;
     let mut hash = Sha256::new();
     let mut whole = found.again()?;
     let mut chunk = vec![0; limits::READ_CHUNK];
@@ -183,14 +184,10 @@ fn blob(archive: &File, index: &Index, named: &str) -> io::Result<Part> {
             count => hash.update(&chunk[..count]),
         }
     }
-    let is = format!("sha256:{}", hex_of(&hash.finalize()));
+    let is = format!("sha256:{}", hex(hash.finalize()));
     if is == named { Ok(found) } else { Err(io::Error::other(format!("the blob {named} is {is}"))) }
 }
 
 fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex_of(&Sha256::digest(bytes)))
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("sha256:{}", hex(Sha256::digest(bytes)))
 }
