@@ -57,20 +57,51 @@ pub(crate) fn incoming(body: hyper::body::Incoming) -> Body {
     body.map_err(BodyError::of).boxed_unsync()
 }
 
-/// A body with its bytes counted, at the rate that a sandbox may have, if it is of one.
-pub(crate) fn counted(body: Body, count: Arc<AtomicU64>, traffic: Option<Arc<Traffic>>) -> Body {
-    Counted { body, count, traffic, waits: None }.boxed_unsync()
+/// A body with its bytes counted.
+pub(crate) fn counted(body: Body, count: Arc<AtomicU64>) -> Body {
+    Counted { body, count }.boxed_unsync()
 }
 
 struct Counted {
     body: Body,
     count: Arc<AtomicU64>,
-    traffic: Option<Arc<Traffic>>,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &next {
+            self.count.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body at the rate that a sandbox may have, and no more of it than it may. Of an answer it is what the sandbox sees: behind this
+/// nothing else may wait for time to pass, which a sandbox could make pass.
+pub(crate) fn paced(body: Body, traffic: Arc<Traffic>) -> Body {
+    Paced { body, traffic, waits: None }.boxed_unsync()
+}
+
+struct Paced {
+    body: Body,
+    traffic: Arc<Traffic>,
     /// Until when the next piece waits.
     waits: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for Paced {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -83,8 +114,7 @@ impl http_body::Body for Counted {
         let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else { return Poll::Ready(None) };
         let frame = frame?;
         if let Some(data) = frame.data_ref() {
-            this.count.fetch_add(data.len() as u64, Ordering::Relaxed);
-            match this.traffic.as_ref().map_or(Ok(None), |traffic| traffic.moved(data.len())) {
+            match this.traffic.moved(data.len()) {
                 Ok(until) => this.waits = until.map(|until| Box::pin(tokio::time::sleep_until(until))),
                 Err(Spent) => return Poll::Ready(Some(Err(BodyError("the sandbox has sent and received as much as it may".into())))),
             }
@@ -161,9 +191,9 @@ impl http_body::Body for Replaced {
                     this.waits = None;
                     next
                 }
-                Poll::Pending if stream.holds() => {
+                Poll::Pending if stream.holds() > 0 => {
                     // Whoever reads may wait for just this before anything more is said.
-                    let waits = this.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(limits::HELD)));
+                    let waits = this.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience(stream))));
                     ready!(waits.as_mut().poll(cx));
                     this.waits = None;
                     return Poll::Ready(Some(Ok(Frame::data(stream.finish()))));
@@ -195,6 +225,11 @@ impl http_body::Body for Replaced {
             }
         }
     }
+}
+
+/// How long what is held waits for what makes it whole, or something else.
+pub(crate) fn patience(held: &Stream) -> std::time::Duration {
+    if held.holds() <= limits::HELD_SHORT { limits::HELD } else { limits::HELD_MOST }
 }
 
 struct WithLine {

@@ -72,7 +72,7 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
     let is_websocket = websocket::is_asked(&request);
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, content) = request.into_parts();
-    let content = body::counted(body::incoming(content), line.sent(), Some(Arc::clone(&way.sandbox.traffic)));
+    let content = body::paced(body::counted(body::incoming(content), line.sent()), Arc::clone(&way.sandbox.traffic));
     let trailers = parts.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     without_hops(&mut parts.headers);
     let content = if way.is_opened {
@@ -131,10 +131,10 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         return Ok(Response::from_parts(parts, body::empty()));
     }
     let (mut parts, content) = response.into_parts();
-    let content = body::counted(body::incoming(content), line.received(), Some(Arc::clone(&way.sandbox.traffic)));
+    let content = body::counted(body::incoming(content), line.received());
     without_hops(&mut parts.headers);
     let content = scrub::answer(&scrubs, &mut parts, content, is_head).map_err(|Unfit(why)| (Code::Unreachable, why.to_owned()))?;
-    Ok(Response::from_parts(parts, content))
+    Ok(Response::from_parts(parts, body::paced(content, Arc::clone(&way.sandbox.traffic))))
 }
 
 /// Whether a request says one thing only about where it goes and how long it is.

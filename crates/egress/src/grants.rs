@@ -22,13 +22,16 @@ pub enum GrantError {
     /// It does not open.
     #[error("the secret of {0} does not open: {1}")]
     Closed(CredentialId, ostler_seal::open::OpenError),
+    /// There is no room for it.
+    #[error("the secrets of a session have {most} bytes at most together, and {0} does not fit", most = limits::SECRETS)]
+    TooMuch(CredentialId),
     /// It belongs to somebody else, or to something else.
     #[error("the secret of {0} is sealed for another place")]
     Elsewhere(CredentialId),
 }
 
 /// A placeholder and its secret.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Grant {
     /// What the sandbox sees.
     pub(crate) placeholder: String,
@@ -78,9 +81,15 @@ impl Grants {
         Self { grants, scrubs: Arc::new(scrubs) }
     }
 
-    /// Whether others allow the same.
+    /// Whether others allow the same: a secret that was sealed anew is the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.grants == other.grants
+        let is_same = |(one, other): (&Grant, &Grant)| {
+            one.placeholder == other.placeholder
+                && one.secret == other.secret
+                && one.credential == other.credential
+                && (&one.hosts, one.places) == (&other.hosts, other.places)
+        };
+        self.grants.len() == other.grants.len() && self.grants.iter().zip(&other.grants).all(is_same)
     }
 
     /// Those that may be used at a host.
@@ -110,15 +119,12 @@ pub(crate) fn forms_of(secret: &[u8], placeholder: &[u8]) -> Vec<(Vec<u8>, Vec<u
         return forms;
     }
     let redacted = |form: Vec<u8>| (form, b"[redacted]".to_vec());
-    forms.push(redacted(percent_encoded(secret)));
-    forms.push(redacted(percent_encoded(secret).to_ascii_lowercase()));
-    // A page of an error shows an address that was passed on once more.
-    forms.push(redacted(percent_encoded(&percent_encoded(secret))));
-    forms.extend(["&#39;", "&#x27;"].map(|quote| redacted(html_escaped(secret, quote))));
     forms.push(redacted(json_escaped(secret)));
     forms.push(redacted(String::from_utf8_lossy(&json_escaped(secret)).replace('/', "\\/").into_bytes()));
-    forms.extend([false, true].map(|upper| redacted(hex(secret, upper))));
-    forms.push(redacted(secret.iter().rev().copied().collect()));
+    forms.push(redacted(percent_encoded(secret)));
+    if secret.len() <= limits::SCRUBBED_EVERY_FORM {
+        forms.extend(seldom(secret).into_iter().map(redacted));
+    }
     // In a longer text it may begin at any of three places; the outer characters then hold neighbours as well.
     for before in 0..3 {
         let mut shifted = vec![0; before];
@@ -139,16 +145,46 @@ pub(crate) fn forms_of(secret: &[u8], placeholder: &[u8]) -> Vec<(Vec<u8>, Vec<u
     forms
 }
 
+/// Forms that some hosts answer in.
+fn seldom(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![
+        percent(secret, UNRESERVED, false),
+        // What browsers leave as it is.
+        percent(secret, b"-._~!'()*", true),
+        // A page of an error shows an address that was passed on once more.
+        percent_encoded(&percent_encoded(secret)),
+        // As Go writes JSON, and others that are read by pages.
+        escaped_for_scripts(&json_escaped(secret)),
+        secret.iter().rev().copied().collect(),
+    ];
+    forms.extend([false, true].map(|upper| hex(secret, upper)));
+    let usual = [(b'&', "&amp;"), (b'<', "&lt;"), (b'>', "&gt;"), (b'"', "&quot;")];
+    for more in [&[(b'\'', "&#39;")][..], &[(b'\'', "&#x27;")], &[(b'\'', "&#39;"), (b'/', "&#x2F;"), (b'`', "&#x60;"), (b'=', "&#x3D;")]] {
+        forms.push(html_escaped(secret, &[&usual[..], more].concat()));
+    }
+    forms
+}
+
+const UNRESERVED: &[u8] = b"-._~";
+
 pub(crate) fn percent_encoded(bytes: &[u8]) -> Vec<u8> {
+    percent(bytes, UNRESERVED, true)
+}
+
+fn percent(bytes: &[u8], left: &[u8], upper: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+        if byte.is_ascii_alphanumeric() || left.contains(byte) {
             out.push(*byte);
         } else {
-            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+            out.extend_from_slice(if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") }.as_bytes());
         }
     }
     out
+}
+
+fn escaped_for_scripts(json: &[u8]) -> Vec<u8> {
+    json.iter().flat_map(|byte| if b"&<>'".contains(byte) { format!("\\u{byte:04x}").into_bytes() } else { vec![*byte] }).collect()
 }
 
 fn json_escaped(bytes: &[u8]) -> Vec<u8> {
@@ -157,20 +193,10 @@ fn json_escaped(bytes: &[u8]) -> Vec<u8> {
     quoted.trim_matches('"').as_bytes().to_vec()
 }
 
-/// As a page shows it; for the single quote there is no custom.
-fn html_escaped(bytes: &[u8], quote: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            b'&' => out.extend_from_slice(b"&amp;"),
-            b'<' => out.extend_from_slice(b"&lt;"),
-            b'>' => out.extend_from_slice(b"&gt;"),
-            b'"' => out.extend_from_slice(b"&quot;"),
-            b'\'' => out.extend_from_slice(quote.as_bytes()),
-            byte => out.push(*byte),
-        }
-    }
-    out
+/// As a page shows it.
+fn html_escaped(bytes: &[u8], escapes: &[(u8, &str)]) -> Vec<u8> {
+    let escape = |byte: &u8| escapes.iter().find(|(of, _)| of == byte).map_or_else(|| vec![*byte], |(_, to)| to.as_bytes().to_vec());
+    bytes.iter().flat_map(escape).collect()
 }
 
 fn hex(bytes: &[u8], upper: bool) -> Vec<u8> {
@@ -210,6 +236,10 @@ pub(crate) mod tests {
             serde_json::to_string(&format!("<{secret}>")).unwrap(),
             "<p>s3cr3t/+value=&#39;&amp;x".to_owned(),
             "<p>s3cr3t/+value=&#x27;&amp;x".to_owned(),
+            "<p>s3cr3t&#x2F;+value&#x3D;&#39;&amp;x".to_owned(),
+            r"s3cr3t/+value='\u0026x".replace('\'', r"\u0027"),
+            "s3cr3t%2f%2bvalue%3d%27%26x".to_owned(),
+            "s3cr3t%2F%2Bvalue%3D'%26x".to_owned(),
             "?url=https%3A%2F%2Fa%2F%3Fk%3Ds3cr3t%252F%252Bvalue%253D%2527%2526x".to_owned(),
         ] {
             let found = scrubbed(text.as_bytes());

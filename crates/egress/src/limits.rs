@@ -76,8 +76,18 @@ pub const PLACEHOLDER_LEAST: usize = 16;
 pub const SCRUBBED_LEAST: usize = 4;
 /// Bytes of the shortest secret whose encoded forms are.
 pub const SCRUBBED_ENCODED_LEAST: usize = 8;
-/// How long the end of an answer is held while it may be the beginning of a secret.
+/// How long the end of an answer is held while it may be the beginning of a secret, if it is too short to be of use.
 pub const HELD: Duration = Duration::from_secs(1);
+/// Bytes of what is too short.
+pub const HELD_SHORT: usize = 3;
+/// How long what is longer is held: nobody who is asked pauses in the middle of a word for so long.
+pub const HELD_MOST: Duration = Duration::from_secs(30);
+/// Bytes of the longest name of a header that is looked into for secrets; longer ones are taken away.
+pub const NAME_SCRUBBED: usize = 256;
+/// Bytes of all secrets of a sandbox together.
+pub const SECRETS: usize = 64 << 10;
+/// Bytes of the longest secret that is known in every form that it may come back in; longer ones are in the usual ones.
+pub const SCRUBBED_EVERY_FORM: usize = 1 << 10;
 /// Requests and connections of one sandbox that are passed on at once.
 pub const EXCHANGES_PER_SANDBOX: usize = 256;
 /// Requests of one HTTP/2 connection at once.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::limits;
+use crate::{body, limits};
 use crate::replace::{Stream, Table};
 use crate::traffic::{Spent, Traffic};
 
@@ -47,7 +47,7 @@ pub(crate) async fn relay<I, O>(
     outside: O,
     (sent, received): (Arc<AtomicU64>, Arc<AtomicU64>),
     traffic: &Arc<Traffic>,
-    scrubs: Option<&Table>,
+    scrubs: Option<&Arc<Table>>,
 ) -> io::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -56,7 +56,7 @@ where
     let (inside_reads, inside_writes) = tokio::io::split(inside);
     let (outside_reads, outside_writes) = tokio::io::split(outside);
     let activity = Activity { began: Instant::now(), last: AtomicU64::new(0) };
-    let scrubbed = scrubs.filter(|table| !table.is_empty()).map(|table| Stream::new(Arc::new(table.filling())));
+    let scrubbed = scrubs.filter(|table| !table.is_empty()).map(|table| Stream::filling(Arc::clone(table)));
     let both = async {
         tokio::try_join!(
             one_way(inside_reads, outside_writes, Way { count: sent, traffic: Arc::clone(traffic), stream: None }, &activity),
@@ -72,10 +72,10 @@ where
 async fn one_way(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut way: Way, activity: &Activity) -> io::Result<()> {
     let mut buffer = vec![0; limits::COPY_BYTES];
     loop {
-        let held = way.stream.as_mut().filter(|stream| stream.holds());
+        let held = way.stream.as_mut().filter(|stream| stream.holds() > 0);
         let count = match held {
             None => from.read(&mut buffer).await?,
-            Some(stream) => match timeout(limits::HELD, from.read(&mut buffer)).await {
+            Some(stream) => match timeout(body::patience(stream), from.read(&mut buffer)).await {
                 Ok(count) => count?,
                 Err(_) => {
                     to.write_all(&stream.finish()).await?;
@@ -112,7 +112,7 @@ mod tests {
     async fn bytes_go_both_ways_until_both_have_ended_and_secrets_do_not_come_in() {
         let (mut agent, inside) = tokio::io::duplex(64);
         let (outside, mut host) = tokio::io::duplex(64);
-        let table = Table::new([(b"secret".to_vec(), b"x".to_vec())]);
+        let table = Arc::new(Table::new([(b"secret".to_vec(), b"x".to_vec())]));
         let (sent, received) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (sent_count, received_count) = (Arc::clone(&sent), Arc::clone(&received));
         let relaying =

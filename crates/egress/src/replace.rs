@@ -1,18 +1,25 @@
-//! Replaces byte strings in a stream whose pieces may cut them anywhere.
+//! Replaces byte strings in a stream whose pieces may cut them anywhere, in time that follows the text alone, however many strings
+//! there are and whatever they have in common: who chooses both is hostile. Aho and Corasick, 1975.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
+use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, MatchKind};
 use bytes::{Bytes, BytesMut};
 use zeroize::Zeroize as _;
 
+use crate::limits;
+
 /// What is replaced by what. None of the strings is empty.
 pub(crate) struct Table {
-    /// By their first byte; of those that share it the longest first, so that the longest of those that fit at a place is taken.
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
-    longest: usize,
-    /// Where those that begin with a byte are, by that byte.
-    starts: Box<[Range<usize>]>,
+    /// Finds the longest of those that begin first.
+    finder: OnceLock<AhoCorasick>,
+    beginnings: OnceLock<Beginnings>,
+    /// Finds those that fit into the name of a header.
+    in_names: OnceLock<AhoCorasick>,
 }
 
 impl Default for Table {
@@ -39,80 +46,115 @@ impl Drop for Table {
 impl Table {
     pub(crate) fn new(pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().filter(|(from, _)| !from.is_empty()).collect();
-        pairs.sort_by(|(a, _), (b, _)| a[0].cmp(&b[0]).then_with(|| b.len().cmp(&a.len())).then_with(|| a.cmp(b)));
+        pairs.sort_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
         pairs.dedup_by(|(a, _), (b, _)| a == b);
-        let place = |byte: u8| pairs.partition_point(|(from, _)| from[0] < byte)..pairs.partition_point(|(from, _)| from[0] <= byte);
-        let starts = (0..=u8::MAX).map(place).collect();
-        Self { longest: pairs.iter().map(|(from, _)| from.len()).max().unwrap_or(0), starts, pairs }
+        Self { pairs, finder: OnceLock::new(), beginnings: OnceLock::new(), in_names: OnceLock::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// The strings that begin with a byte.
-    fn of(&self, first: u8) -> &[(Vec<u8>, Vec<u8>)] {
-        &self.pairs[self.starts[usize::from(first)].clone()]
+    #[expect(clippy::expect_used, reason = "an automaton has more states than numbers only beyond what secrets may have in all")]
+    fn finder(&self) -> &AhoCorasick {
+        self.finder.get_or_init(|| {
+            let mut builder = AhoCorasick::builder();
+            builder.kind(Some(AhoCorasickKind::ContiguousNFA)).match_kind(MatchKind::LeftmostLongest);
+            builder.build(self.pairs.iter().map(|(from, _)| from)).expect("few states")
+        })
     }
 
-    /// What stands at the beginning of these bytes, if it is whole.
-    fn at(&self, bytes: &[u8]) -> Option<&(Vec<u8>, Vec<u8>)> {
-        self.of(*bytes.first()?).iter().find(|(from, _)| bytes.starts_with(from))
-    }
-
-    /// Whether these bytes, to their end, may be the beginning of a string.
-    fn may_begin(&self, bytes: &[u8]) -> bool {
-        let Some(first) = bytes.first() else { return false };
-        bytes.len() < self.longest && self.of(*first).iter().any(|(from, _)| from.len() > bytes.len() && from.starts_with(bytes))
+    fn beginnings(&self) -> &Beginnings {
+        self.beginnings.get_or_init(|| Beginnings::of(&self.pairs))
     }
 
     /// A whole text with everything replaced; none where nothing is. What would be longer than `most` is not made.
     pub(crate) fn within(&self, bytes: &[u8], most: usize) -> Result<Option<Vec<u8>>, TooLong> {
-        let mut rest = bytes;
+        if self.is_empty() {
+            return if bytes.len() > most { Err(TooLong) } else { Ok(None) };
+        }
         let mut length = bytes.len();
-        while !rest.is_empty() {
-            match self.at(rest) {
-                Some((from, to)) => {
-                    length = length - from.len() + to.len();
-                    rest = &rest[from.len()..];
-                }
-                None => rest = &rest[1..],
-            }
+        for found in self.finder().find_iter(bytes) {
+            length = length - found.len() + self.pairs[found.pattern()].1.len();
         }
         if length > most { Err(TooLong) } else { Ok(self.whole(bytes)) }
     }
 
     /// The same for what replacements only make shorter, or a little longer.
     pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut found = false;
-        let mut out = Vec::new();
-        let mut rest = bytes;
-        while let Some(first) = rest.first() {
-            match self.at(rest) {
-                Some((from, to)) => {
-                    found = true;
-                    out.extend_from_slice(to);
-                    rest = &rest[from.len()..];
-                }
-                None => {
-                    out.push(*first);
-                    rest = &rest[1..];
-                }
+        if self.is_empty() {
+            return None;
+        }
+        let (mut out, mut from) = (Vec::new(), 0);
+        for found in self.finder().find_iter(bytes) {
+            out.extend_from_slice(&bytes[from..found.start()]);
+            out.extend_from_slice(&self.pairs[found.pattern()].1);
+            from = found.end();
+        }
+        if from == 0 {
+            return None;
+        }
+        out.extend_from_slice(&bytes[from..]);
+        Some(out)
+    }
+
+    /// Whether one of the strings may be in the name of a header, which has no upper case.
+    #[expect(clippy::expect_used, reason = "as above")]
+    pub(crate) fn is_in_name(&self, name: &str) -> bool {
+        if self.is_empty() || name.len() > limits::NAME_SCRUBBED {
+            return !self.is_empty();
+        }
+        let in_names = self.in_names.get_or_init(|| {
+            let short = self.pairs.iter().map(|(from, _)| from).filter(|from| from.len() <= limits::NAME_SCRUBBED);
+            let mut builder = AhoCorasick::builder();
+            builder.kind(Some(AhoCorasickKind::ContiguousNFA)).ascii_case_insensitive(true).build(short).expect("few states")
+        });
+        in_names.is_match(name)
+    }
+}
+
+/// Knows how much of the end of a text may be the beginning of a string.
+#[derive(Debug)]
+struct Beginnings {
+    automaton: NFA,
+    start: StateID,
+    /// In each state but that of the start: the bytes that may go on to be a whole string.
+    pending: HashMap<StateID, usize>,
+}
+
+impl Beginnings {
+    /// The strings are in the order of their length.
+    #[expect(clippy::expect_used, reason = "as above")]
+    fn of(pairs: &[(Vec<u8>, Vec<u8>)]) -> Self {
+        let automaton = NFA::builder().prefilter(false).build(pairs.iter().map(|(from, _)| from)).expect("few states");
+        let start = automaton.start_state(Anchored::No).expect("it has a state to start in");
+        let step = |state, byte: &u8| automaton.next_state(Anchored::No, state, *byte);
+        let mut pending = HashMap::new();
+        for (from, _) in pairs {
+            let mut state = start;
+            for (read, byte) in from[..from.len() - 1].iter().enumerate() {
+                state = step(state, byte);
+                pending.insert(state, read + 1);
             }
         }
-        found.then_some(out)
+        for (from, _) in pairs {
+            let whole = from.iter().fold(start, step);
+            if !pending.contains_key(&whole) {
+                // What is whole goes on with what else ends here; that is shorter, and known.
+                let rest = from[1..].iter().fold(start, step);
+                let of_rest = pending.get(&rest).copied().unwrap_or(0);
+                pending.insert(whole, of_rest);
+            }
+        }
+        Self { automaton, start, pending }
     }
 
-    /// Whether one of the strings is in the name of a header, which has no upper case.
-    pub(crate) fn is_in_name(&self, name: &str) -> bool {
-        let is_in =
-            |from: &[u8]| from.len() <= name.len() && name.as_bytes().windows(from.len()).any(|part| part.eq_ignore_ascii_case(from));
-        self.pairs.iter().any(|(from, _)| is_in(from))
+    fn after(&self, state: StateID, bytes: &[u8]) -> StateID {
+        bytes.iter().fold(state, |state, byte| self.automaton.next_state(Anchored::No, state, *byte))
     }
 
-    /// The same strings, each replaced by as many asterisks as it has bytes: for what must keep its length.
-    pub(crate) fn filling(&self) -> Self {
-        Self::new(self.pairs.iter().map(|(from, _)| (from.clone(), vec![b'*'; from.len()])))
+    fn pending(&self, state: StateID) -> usize {
+        self.pending.get(&state).copied().unwrap_or(0)
     }
 }
 
@@ -125,6 +167,10 @@ pub(crate) struct Stream {
     table: Arc<Table>,
     /// The end of what came, while it may be the beginning of a string.
     held: BytesMut,
+    /// Where the search for beginnings is.
+    state: Option<StateID>,
+    /// Whether asterisks are put in the place of a string, as many as it has bytes, for what must keep its length.
+    is_filling: bool,
 }
 
 impl std::fmt::Debug for Stream {
@@ -135,45 +181,72 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(table: Arc<Table>) -> Self {
-        Self { table, held: BytesMut::new() }
+        Self { table, held: BytesMut::new(), state: None, is_filling: false }
+    }
+
+    /// The same, without a change of its length.
+    pub(crate) fn filling(table: Arc<Table>) -> Self {
+        Self { is_filling: true, ..Self::new(table) }
+    }
+
+    fn put(&self, out: &mut BytesMut, found: aho_corasick::Match) {
+        if self.is_filling {
+            out.resize(out.len() + found.len(), b'*');
+        } else {
+            out.extend_from_slice(&self.table.pairs[found.pattern()].1);
+        }
     }
 
     /// What can go on of what has come.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Bytes {
+        if self.table.is_empty() {
+            return Bytes::copy_from_slice(piece);
+        }
+        let beginnings = self.table.beginnings();
+        let mut state = beginnings.after(self.state.unwrap_or(beginnings.start), piece);
         self.held.extend_from_slice(piece);
         let bytes = &self.held[..];
-        let mut out = BytesMut::with_capacity(bytes.len());
-        let (mut at, mut from) = (0, 0);
-        // Only this close to the end can a string be cut off.
-        let safe = bytes.len().saturating_sub(self.table.longest.saturating_sub(1));
-        while at < bytes.len() {
-            if self.table.of(bytes[at]).is_empty() {
-                at += 1;
-            } else if at >= safe && self.table.may_begin(&bytes[at..]) {
+        // From here on it may go on to be another string than what is found now.
+        let mut open = bytes.len() - beginnings.pending(state);
+        let (mut out, mut from) = (BytesMut::with_capacity(open), 0);
+        for found in self.table.finder().find_iter(bytes) {
+            if found.start() >= open {
                 break;
-            } else if let Some((string, to)) = self.table.at(&bytes[at..]) {
-                out.extend_from_slice(&bytes[from..at]);
-                out.extend_from_slice(to);
-                at += string.len();
-                from = at;
-            } else {
-                at += 1;
+            }
+            out.extend_from_slice(&bytes[from..found.start()]);
+            self.put(&mut out, found);
+            from = found.end();
+            if open < from {
+                // What was a beginning has become part of this.
+                state = beginnings.after(beginnings.start, &bytes[from..]);
+                open = bytes.len() - beginnings.pending(state);
             }
         }
-        out.extend_from_slice(&bytes[from..at]);
-        let _ = self.held.split_to(at);
+        out.extend_from_slice(&bytes[from..open]);
+        let _ = self.held.split_to(open);
+        self.state = Some(state);
         out.freeze()
     }
 
-    /// Whether something is held.
-    pub(crate) fn holds(&self) -> bool {
-        !self.held.is_empty()
+    /// How many bytes are held.
+    pub(crate) fn holds(&self) -> usize {
+        self.held.len()
     }
 
     /// What is held, as it is: nothing more comes, or not soon.
     pub(crate) fn finish(&mut self) -> Bytes {
         let held = self.held.split();
-        Bytes::from(self.table.whole(&held).unwrap_or_else(|| held.to_vec()))
+        self.state = None;
+        let (mut out, mut from) = (BytesMut::with_capacity(held.len()), 0);
+        if !self.table.is_empty() {
+            for found in self.table.finder().find_iter(&held) {
+                out.extend_from_slice(&held[from..found.start()]);
+                self.put(&mut out, found);
+                from = found.end();
+            }
+        }
+        out.extend_from_slice(&held[from..]);
+        out.freeze()
     }
 }
 
@@ -222,6 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn strings_with_much_in_common_cost_no_more_than_the_text() {
+        let strings: Vec<String> = (0..64).map(|number| "a".repeat(4_000) + &number.to_string()).collect();
+        let pairs: Vec<(&str, &str)> = strings.iter().map(|from| (from.as_str(), "x")).collect();
+        let mut stream = Stream::new(Arc::new(table(&pairs)));
+        let (piece, mut out) = ("a".repeat(8_192), 0);
+        for _ in 0..512 {
+            out += stream.push(piece.as_bytes()).len();
+        }
+        assert_eq!((out + stream.holds(), stream.holds()), (512 * 8_192, 4_000));
+        assert_eq!(&stream.push(b"63!")[..], b"x!");
+    }
+
+    #[test]
+    fn long_names_of_headers_are_not_trusted() {
+        let table = table(&[("secret", "x")]);
+        assert!(table.is_in_name("x-SECRET") && !table.is_in_name("x-secre") && table.is_in_name(&"a".repeat(1_000)));
+        assert!(!Table::default().is_in_name(&"a".repeat(1_000)));
+    }
+
+    #[test]
     fn what_cannot_be_a_string_is_not_held() {
         let mut stream = Stream::new(Arc::new(table(&[("data: secret", "x")])));
         assert_eq!(&stream.push(b"data: hello\n\n")[..], b"data: hello\n\n");
@@ -231,13 +324,20 @@ mod tests {
 
     #[test]
     fn a_fill_keeps_the_length() {
-        assert_eq!(table(&[("secret", "")]).filling().whole(b"1secret2").unwrap(), b"1******2");
+        let mut stream = Stream::filling(Arc::new(table(&[("secret", "")])));
+        assert_eq!(&stream.push(b"1secret2sec")[..], b"1******2");
+        assert_eq!((&stream.finish()[..], stream.holds()), (&b"sec"[..], 0));
     }
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(text in "[ab]{0,60}", cuts in proptest::collection::vec(0_usize..60, 0..6), from in "[ab]{1,6}", also in "[ab]{1,4}") {
-            let table = Arc::new(table(&[(&from, "-"), (&also, "+")]));
+        fn pieces_do_not_matter(
+            text in "[abc]{0,60}",
+            cuts in proptest::collection::vec(0_usize..60, 0..6),
+            strings in proptest::collection::vec("[abc]{1,6}", 1..5),
+        ) {
+            let pairs: Vec<(&str, &str)> = strings.iter().map(String::as_str).zip(["-", "+", "*", "/"]).collect();
+            let table = Arc::new(table(&pairs));
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
             cuts.sort_unstable();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &text.as_bytes()[cut[0]..cut[1]]).collect();

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
 use crate::confine::User;
-use crate::grants::{self, Grants};
+use crate::grants::{self, GrantError, Grants};
 use crate::machine::Machine;
 use crate::pool::Pool;
 use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
@@ -222,8 +222,17 @@ impl Egress {
 
     fn open(&self, terms: &Terms) -> (Grants, Vec<Unusable>) {
         let (ring, mut grants, mut unusable) = (self.ring(), Vec::new(), Vec::new());
+        let mut room = limits::SECRETS;
         for grant in &terms.grants {
-            match grants::opened(&ring, &terms.organization, &terms.workspace, grant.clone()) {
+            let opened = grants::opened(&ring, &terms.organization, &terms.workspace, grant.clone());
+            let fits = opened.and_then(|grant| match room.checked_sub(grant.secret.expose().len()) {
+                Some(left) => {
+                    room = left;
+                    Ok(grant)
+                }
+                None => Err(GrantError::TooMuch(grant.credential)),
+            });
+            match fits {
                 Ok(grant) => grants.push(grant),
                 Err(error) => unusable.push(Unusable { credential: grant.credential.clone(), reason: error.to_string() }),
             }

@@ -154,7 +154,7 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
             parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let content = match &line {
-            Some(line) => body::counted(content, line.sent(), None),
+            Some(line) => body::counted(content, line.sent()),
             None => content,
         };
         let is_head = parts.method == http::Method::HEAD;
@@ -164,7 +164,7 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
         forward::without_hops(&mut parts.headers);
         parts.extensions.clear();
         let content = match &line {
-            Some(line) => body::counted(body::incoming(content), line.received(), None),
+            Some(line) => body::counted(body::incoming(content), line.received()),
             None => body::incoming(content),
         };
         let content = scrub::answer(&behalf.scrubs, &mut parts, content, is_head)
