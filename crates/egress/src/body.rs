@@ -158,12 +158,30 @@ pub(crate) fn at_most(body: Body, bytes: usize) -> Body {
 }
 
 /// A body that keeps something until it ends.
-pub(crate) fn keeping<T: Send + 'static>(body: Body, kept: T) -> Body {
-    body.map_frame(move |frame| {
-        let _ = &kept;
-        frame
-    })
-    .boxed_unsync()
+pub(crate) fn keeping<T: Send + Unpin + 'static>(body: Body, kept: T) -> Body {
+    Keeping { body, _kept: kept }.boxed_unsync()
+}
+
+struct Keeping<T> {
+    body: Body,
+    _kept: T,
+}
+
+impl<T: Unpin> http_body::Body for Keeping<T> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 struct Replaced {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
@@ -39,8 +40,16 @@ pub(crate) struct Way {
 }
 
 /// Headers that are between two machines and not between both ends.
-const HOP_BY_HOP: [HeaderName; 6] =
-    [header::CONNECTION, header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    // Whoever sent it was told to go on from here.
+    header::EXPECT,
+    header::PROXY_AUTHORIZATION,
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 const OLD_HOP_BY_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// Passes a request on, and the answer back.
@@ -102,8 +111,15 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     target(way, upstream.is_http2(), &mut parts).map_err(bad)?;
+    // What one host takes for a body another takes for the next request, whose answer would be somebody else's.
+    if (!upstream.is_http2() && !content.is_end_stream()) || is_of_connections(&parts.headers, &header::AUTHORIZATION) {
+        upstream.spoil();
+    }
     let answered = upstream.send(Request::from_parts(parts, content)).await;
-    let mut response = answered.map_err(|failure| (Code::Unreachable, failure.0))?;
+    let (mut response, work) = answered.map_err(|failure| (Code::Unreachable, failure.0))?;
+    if is_of_connections(response.headers(), &header::WWW_AUTHENTICATE) {
+        upstream.spoil();
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(inside) = upgrade else { return Err((Code::Unreachable, "it changed the protocol without being asked".into())) };
         let outside = hyper::upgrade::on(&mut response);
@@ -131,10 +147,19 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
         return Ok(Response::from_parts(parts, body::empty()));
     }
     let (mut parts, content) = response.into_parts();
-    let content = body::counted(body::incoming(content), line.received());
+    let content = body::counted(body::keeping(body::incoming(content), work), line.received());
     without_hops(&mut parts.headers);
     let content = scrub::answer(&scrubs, &mut parts, content, is_head).map_err(|Unfit(why)| (Code::Unreachable, why.to_owned()))?;
     Ok(Response::from_parts(parts, body::paced(content, Arc::clone(&way.sandbox.traffic))))
+}
+
+/// Whether a scheme of authentication is spoken of that holds for a whole connection.
+fn is_of_connections(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let is_it = |value: &HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        ["ntlm", "negotiate"].iter().any(|scheme| text.contains(scheme))
+    };
+    headers.get_all(name).iter().any(is_it)
 }
 
 /// Whether a request says one thing only about where it goes and how long it is.

@@ -12,6 +12,10 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a host may take to begin its answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a connection to a host may take to end once nobody needs it.
+pub const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+/// Milliseconds that a host may leave what was sent to it unread.
+pub const UNREAD_MS: u32 = 600_000;
 /// How long a connection may be silent in both directions.
 pub const SILENCE: Duration = Duration::from_secs(900);
 /// Bytes of the head of a request or an answer.

@@ -12,6 +12,8 @@ use crate::limits;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) workspace: WorkspaceId,
+    /// Whether the server made its requests, and no program of a sandbox.
+    pub(crate) is_of_server: bool,
     /// The credentials that may be used there, and which of their secrets, in order.
     pub(crate) credentials: Vec<(CredentialId, u64)>,
     pub(crate) host: String,
@@ -101,7 +103,7 @@ mod tests {
 
     fn place(workspace: &str, version: u64, host: &str, port: u16) -> Place {
         let credentials = vec![("vcrd_1".parse().unwrap(), version)];
-        Place { workspace: workspace.parse().unwrap(), credentials, host: host.into(), port }
+        Place { workspace: workspace.parse().unwrap(), is_of_server: false, credentials, host: host.into(), port }
     }
 
     #[test]
@@ -111,9 +113,9 @@ mod tests {
         pool.leave(here.clone(), "old").unwrap();
         pool.leave(here.clone(), "new").unwrap();
         let without = Place { credentials: Vec::new(), ..here.clone() };
-        for other in
-            [place("wrkspc_2", 1, "a.test", 443), place("wrkspc_1", 2, "a.test", 443), place("wrkspc_1", 1, "b.test", 443), without]
-        {
+        let servers = Place { is_of_server: true, ..here.clone() };
+        let others = [place("wrkspc_2", 1, "a.test", 443), place("wrkspc_1", 2, "a.test", 443), place("wrkspc_1", 1, "b.test", 443)];
+        for other in others.into_iter().chain([without, servers]) {
             assert!(!pool.has(&other) && pool.take(&other, |_| true).is_none(), "{other:?}");
         }
         assert_eq!(pool.take(&place("wrkspc_1", 1, "a.test", 444), |_| true), None);

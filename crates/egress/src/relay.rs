@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::{body, limits};
 use crate::replace::{Stream, Table};
 use crate::traffic::{Spent, Traffic};
+use crate::{body, limits};
 
 /// One direction.
 struct Way {

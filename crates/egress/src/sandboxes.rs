@@ -50,7 +50,7 @@ impl Live {
     pub(crate) fn place(&self, host: &str, port: u16) -> Place {
         let mut credentials: Vec<_> = self.grants.at(host).map(|grant| (grant.credential.clone(), grant.version)).collect();
         credentials.sort();
-        Place { workspace: self.terms.workspace.clone(), credentials, host: host.to_owned(), port }
+        Place { workspace: self.terms.workspace.clone(), is_of_server: false, credentials, host: host.to_owned(), port }
     }
 
     /// Whether TLS with a host is opened.

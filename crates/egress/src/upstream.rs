@@ -1,5 +1,6 @@
 //! The way to a host: dialled at checked addresses, TLS with the name that was asked for, and requests over it.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +9,11 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OnceCell};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -33,6 +36,8 @@ pub(crate) async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Failure>
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
+                    // Where the kernel does not know it, what nobody reads is let go of later.
+                    let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &limits::UNREAD_MS);
                     return Ok(stream);
                 }
                 Err(error) => last = Failure(format!("it cannot be reached: {error}")),
@@ -44,24 +49,55 @@ pub(crate) async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Failure>
 }
 
 #[derive(Debug)]
-enum Sender {
+enum Requests {
     Http1(http1::SendRequest<Body>),
     Http2(http2::SendRequest<Body>),
 }
 
+/// The work on a connection. It ends by itself with the last request, but a host that does not read could hold that up for ever: some
+/// time after nobody needs it any more, it is ended.
+#[derive(Debug)]
+pub(crate) struct Work(AbortHandle);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.0.is_finished() {
+            return;
+        }
+        let work = self.0.clone();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(limits::CLOSED_WITHIN).await;
+                work.abort();
+            })),
+            Err(_) => work.abort(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sender {
+    requests: Requests,
+    work: Arc<Work>,
+}
+
 impl Sender {
+    fn new(requests: Requests, connection: impl Future<Output: Send> + Send + 'static) -> Self {
+        Self { requests, work: Arc::new(Work(tokio::spawn(connection).abort_handle())) }
+    }
+
     /// Waits until a request may be sent; whether one may.
     async fn ready(&mut self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.ready().await.is_ok(),
-            Self::Http2(sender) => sender.ready().await.is_ok(),
+        match &mut self.requests {
+            Requests::Http1(sender) => sender.ready().await.is_ok(),
+            Requests::Http2(sender) => sender.ready().await.is_ok(),
         }
     }
 
     fn is_ready(&self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.is_ready(),
-            Self::Http2(sender) => sender.is_ready(),
+        match &self.requests {
+            Requests::Http1(sender) => sender.is_ready(),
+            Requests::Http2(sender) => sender.is_ready(),
         }
     }
 }
@@ -183,8 +219,7 @@ impl Upstream {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX));
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
-                tokio::spawn(connection);
-                Sender::Http2(sender)
+                Sender::new(Requests::Http2(sender), connection)
             }
         };
         Ok((sender, protocols))
@@ -204,8 +239,9 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, over a new connection if the last one is gone. A request of which something was sent is never repeated.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    /// Sends a request, over a new connection if the last one is gone. A request of which something was sent is never repeated. With the
+    /// answer comes what is to be kept until its end.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<(Response<Incoming>, Arc<Work>), Failure> {
         let answer = async {
             let unsent = match self.tried(request).await? {
                 Ok(response) => return Ok(response),
@@ -217,14 +253,14 @@ impl Upstream {
         };
         let answered = timeout(limits::ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(Failure("it did not answer in time".into())));
         // Who finds a request bad may have read another one than was sent.
-        if answered.as_ref().map_or(true, |response| response.status() == StatusCode::BAD_REQUEST) {
+        if answered.as_ref().map_or(true, |(response, _)| response.status() == StatusCode::BAD_REQUEST) {
             self.spoil();
         }
         answered
     }
 
     /// Sends a request, or gives it back as it was.
-    async fn tried(&self, request: Request<Body>) -> Result<Result<Response<Incoming>, Request<Body>>, Failure> {
+    async fn tried(&self, request: Request<Body>) -> Result<Result<(Response<Incoming>, Arc<Work>), Request<Body>>, Failure> {
         let mut held = self.sender.lock().await;
         let is_usable = match &mut *held {
             None => false,
@@ -233,17 +269,18 @@ impl Upstream {
         if !is_usable {
             *held = Some(self.connected().await?);
         }
-        let sent = match &mut *held {
-            Some(Sender::Http1(sender)) => sender.try_send_request(request).await,
-            Some(Sender::Http2(sender)) => {
+        let Some(sender) = &mut *held else { return Err(Failure("it cannot be reached".into())) };
+        let work = Arc::clone(&sender.work);
+        let sent = match &mut sender.requests {
+            Requests::Http1(sender) => sender.try_send_request(request).await,
+            Requests::Http2(sender) => {
                 let mut sender = sender.clone();
                 drop(held);
                 sender.try_send_request(request).await
             }
-            None => return Err(Failure("it cannot be reached".into())),
         };
         match sent {
-            Ok(response) => Ok(Ok(response)),
+            Ok(response) => Ok(Ok((response, work))),
             Err(error) => unsent(error).map(Err),
         }
     }
@@ -279,6 +316,5 @@ async fn http1_over(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + 
     let mut builder = http1::Builder::new();
     builder.max_buf_size(limits::HEAD_BYTES).max_headers(limits::HEADERS);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection.with_upgrades());
-    Ok(Sender::Http1(sender))
+    Ok(Sender::new(Requests::Http1(sender), connection.with_upgrades()))
 }

@@ -132,6 +132,7 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
     });
     let place = behalf.workspace.map(|workspace| Place {
         workspace,
+        is_of_server: true,
         credentials: behalf.credential.iter().cloned().collect(),
         host: to.host.clone(),
         port: to.port,
@@ -159,13 +160,14 @@ pub(crate) async fn send(egress: &Arc<Egress>, to: &Destination, behalf: Behalf,
         };
         let is_head = parts.method == http::Method::HEAD;
         let answered = upstream.send(Request::from_parts(parts, content)).await;
-        let response = answered.map_err(|failure| to.failed(Code::Unreachable, failure.0))?;
+        let (response, work) = answered.map_err(|failure| to.failed(Code::Unreachable, failure.0))?;
         let (mut parts, content) = response.into_parts();
         forward::without_hops(&mut parts.headers);
         parts.extensions.clear();
+        let content = body::keeping(body::incoming(content), work);
         let content = match &line {
-            Some(line) => body::counted(body::incoming(content), line.received()),
-            None => body::incoming(content),
+            Some(line) => body::counted(content, line.received()),
+            None => content,
         };
         let content = scrub::answer(&behalf.scrubs, &mut parts, content, is_head)
             .map_err(|crate::inject::Unfit(why)| to.failed(Code::Unreachable, why))?;

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use ostler_core::ids::{IdSource, SessionId, WorkspaceId};
 use ostler_egress::Terms;
 use ostler_egress::control::{Ask, Client, Told, serve};
-use ostler_seal::Sealed;
 use ostler_seal::open::KeyPair;
+use ostler_seal::{Binding, Sealed};
 use tokio::net::UnixListener;
 
 use super::broker::{Broker, PLACEHOLDER, SECRET, limited};
@@ -73,7 +73,8 @@ async fn a_new_key_is_taken_while_connections_go_on() {
     assert_eq!((public_key, keys), (new.public().to_string(), [new.ids()[..1].to_vec(), old.ids()].concat()));
     let mut terms = broker.terms.clone();
     let sealed: Sealed = terms.grants[0].sealed.parse().unwrap();
-    let ask = Ask::Reseal { sealed: sealed.to_string(), binding: sealed.claimed().unwrap() };
+    let binding = sealed.claimed().unwrap();
+    let ask = Ask::Reseal { sealed: sealed.to_string(), binding: Binding { version: binding.version + 1, ..binding } };
     let Told::Sealed { sealed } = asks.ask(&ask, &[]).await.unwrap() else { panic!() };
     assert_eq!(sealed.parse::<Sealed>().unwrap().key(), &new.public().id());
     terms.grants[0].sealed = sealed;
