@@ -86,7 +86,9 @@ async fn passed(way: &Way, upstream: &Upstream, mut request: Request<Incoming>, 
     without_hops(&mut parts.headers);
     let content = if way.is_opened {
         let (content, used) =
-            inject::into_request(&way.live.grants, &way.host, &mut parts, content, &way.egress.bodies).await.map_err(bad)?;
+            inject::into_request(&way.live.grants, &way.host, &mut parts, content, (&way.egress.bodies, &way.live.terms.workspace))
+                .await
+                .map_err(bad)?;
         line.used(used);
         content
     } else {

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use ostler_core::ids::CredentialId;
-use tokio::sync::Semaphore;
+use ostler_core::ids::{CredentialId, WorkspaceId};
 use tokio::time::timeout;
 
 use crate::body::{self, Body};
 use crate::grants::{Grants, percent_encoded};
 use crate::limits;
 use crate::replace::{Table, TooLong};
+use crate::shares::Shares;
 
 /// Headers that say how or to whom a message goes, and nothing to who reads it.
 const NOT_IN: [HeaderName; 6] =
@@ -32,7 +33,7 @@ pub(crate) async fn into_request(
     host: &str,
     parts: &mut Parts,
     content: Body,
-    room: &Semaphore,
+    (room, workspace): (&Shares, &WorkspaceId),
 ) -> Result<(Body, Vec<CredentialId>), Unfit> {
     let mut used = Vec::new();
     let here: Vec<_> = grants.at(host).collect();
@@ -71,11 +72,11 @@ pub(crate) async fn into_request(
         }
     }
     let in_bodies: Vec<_> = here.iter().filter(|grant| grant.places.body).collect();
-    if in_bodies.is_empty() {
+    if in_bodies.is_empty() || content.is_end_stream() {
         return Ok((content, used));
     }
     let waits = || Unfit("too many bodies in which placeholders are replaced are on their way, or this one did not arrive in time");
-    let _room = timeout(limits::INJECTED_BODY_TIME, room.acquire()).await.map_err(|_| waits())?;
+    let _room = timeout(limits::INJECTED_BODY_TIME, room.take(workspace)).await.map_err(|_| waits())?;
     let reading = Limited::new(content, limits::INJECTED_BODY_BYTES).collect();
     let read = timeout(limits::INJECTED_BODY_TIME, reading).await.map_err(|_| waits())?.map_err(|error| {
         Unfit(if error.is::<LengthLimitError>() {
@@ -156,7 +157,10 @@ mod tests {
     async fn sent(host: &str, hosts: &[&str], in_body: bool, request: Request<&'static str>) -> (Parts, Vec<u8>, usize) {
         let grants = Grants::new(vec![grant(PLACEHOLDER, "s/e&cret", hosts, in_body)]);
         let (mut parts, content) = request.into_parts();
-        let (content, used) = into_request(&grants, host, &mut parts, body::full(content.into()), &Semaphore::new(1)).await.unwrap();
+        let (content, used) =
+            into_request(&grants, host, &mut parts, body::full(content.into()), (&Shares::new(1, 1), &"wrkspc_1".parse().unwrap()))
+                .await
+                .unwrap();
         (parts, content.collect().await.unwrap().to_bytes().to_vec(), used.len())
     }
 
@@ -199,6 +203,8 @@ mod tests {
     async fn a_secret_that_would_break_a_header_is_not_put_there() {
         let grants = Grants::new(vec![grant(PLACEHOLDER, "a\r\nX: y", &[], false)]);
         let (mut parts, ()) = Request::builder().uri("https://a.com/").header("x", PLACEHOLDER).body(()).unwrap().into_parts();
-        assert!(into_request(&grants, "a.com", &mut parts, body::empty(), &Semaphore::new(1)).await.is_err());
+        assert!(
+            into_request(&grants, "a.com", &mut parts, body::empty(), (&Shares::new(1, 1), &"wrkspc_1".parse().unwrap())).await.is_err()
+        );
     }
 }

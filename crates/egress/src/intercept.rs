@@ -132,7 +132,7 @@ async fn serve(way: Way, hello: Hello, inside: impl Wire, protocols: Protocols, 
             Protocols::Http2 => {
                 let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX));
-                builder.max_concurrent_streams(limits::STREAMS);
+                builder.max_concurrent_streams(limits::STREAMS).max_send_buf_size(limits::STREAM_WAITS);
                 builder.serve_connection(io, service).await
             }
         }

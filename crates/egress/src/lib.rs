@@ -39,6 +39,7 @@ mod resolve;
 mod sandboxes;
 mod scrub;
 mod service;
+mod shares;
 mod traffic;
 mod transparent;
 mod trust;

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const CONNECTIONS_PER_SANDBOX: usize = 1_024;
 /// Connections of all sandboxes at once.
 pub const CONNECTIONS: usize = 8_192;
+/// The same of one workspace.
+pub const CONNECTIONS_PER_WORKSPACE: usize = 4_096;
 /// How long a connection may take until it says where it wants to go.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the way to a host may take, with TLS.
@@ -70,6 +72,8 @@ pub const FRAME_DESCRIPTORS: usize = 8;
 pub const RECORDS: usize = 4_096;
 /// The same of one sandbox, so that none takes the room of all.
 pub const RECORDS_PER_SANDBOX: usize = 1_024;
+/// Bytes of records that are told at once; they go in one frame.
+pub const RECORDS_TOLD: usize = 4 << 20;
 /// Bytes of a path that are recorded.
 pub const PATH_BYTES: usize = 2_048;
 /// Bytes of an answer that are shown when a credential is tried.
@@ -94,6 +98,8 @@ pub const SECRETS: usize = 64 << 10;
 pub const SCRUBBED_EVERY_FORM: usize = 1 << 10;
 /// Requests and connections of one sandbox that are passed on at once.
 pub const EXCHANGES_PER_SANDBOX: usize = 256;
+/// Bytes of an answer that wait in each of them for who reads slowly.
+pub const STREAM_WAITS: usize = 32 << 10;
 /// Requests of one HTTP/2 connection at once.
 pub const STREAMS: u32 = 128;
 /// Bytes of a question to the name server.
@@ -126,6 +132,8 @@ pub const KEPT_PER_PLACE: usize = 8;
 pub const KEPT_SETTLES: Duration = Duration::from_secs(1);
 /// Bodies in which placeholders are replaced, of all sandboxes at once.
 pub const INJECTED_BODIES: usize = 16;
+/// The same of one workspace.
+pub const INJECTED_BODIES_PER_WORKSPACE: usize = 4;
 /// How long such a body may take to arrive, and to have its turn.
 pub const INJECTED_BODY_TIME: Duration = Duration::from_secs(60);
 /// Bytes of a host that are recorded.

@@ -38,7 +38,8 @@ pub(crate) async fn serve(egress: Arc<Egress>, sandbox: Arc<Sandbox>, stream: Tc
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits::STREAMS);
+        .max_concurrent_streams(limits::STREAMS)
+        .max_send_buf_size(limits::STREAM_WAITS);
     let ended = sandbox.ended.clone();
     let framing = Arc::<Framing>::default();
     let stream = Framed::new(stream, &framing);

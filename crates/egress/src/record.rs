@@ -36,6 +36,32 @@ pub struct Taken {
     pub dropped: Vec<Lost>,
 }
 
+impl Waiting {
+    /// Loses the oldest record of the sandbox that has most of them, if it has more than this.
+    fn makes_room(&mut self, than: usize) -> bool {
+        let Some((loudest, most)) = self.counts.iter_mut().max_by_key(|(_, counts)| counts.waiting) else { return false };
+        let oldest = self.records.iter().position(|record| record.session == *loudest);
+        let Some(oldest) = oldest.filter(|_| most.waiting > than + 1) else { return false };
+        (most.waiting, most.lost) = (most.waiting - 1, most.lost + 1);
+        self.records.remove(oldest).is_some()
+    }
+}
+
+/// Bytes that a record has in a frame, and some more.
+fn bytes(record: &Record) -> usize {
+    // In JSON a byte of a text has six at most.
+    6 * (record.host.len() + record.method.len() + record.path.as_ref().map_or(0, String::len) + record.rule.len()) + 1_024
+}
+
+/// As much of a text as that many bytes hold.
+fn cut(text: &str, bytes: usize) -> String {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
 impl Records {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,9 +70,10 @@ impl Records {
     /// Adds one; without room, of all or of its sandbox, it is counted and dropped.
     pub(crate) fn push(&self, record: Record) {
         let mut held = self.lock();
-        let has_room = held.records.len() < limits::RECORDS;
+        let waiting = held.counts.entry(record.session.clone()).or_default().waiting;
+        let is_full = waiting >= limits::RECORDS_PER_SANDBOX || (held.records.len() >= limits::RECORDS && !held.makes_room(waiting));
         let counts = held.counts.entry(record.session.clone()).or_default();
-        if !has_room || counts.waiting >= limits::RECORDS_PER_SANDBOX {
+        if is_full {
             counts.lost += 1;
             return;
         }
@@ -57,7 +84,15 @@ impl Records {
     /// Takes those that wait, at most so many.
     pub fn take(&self, most: usize) -> Taken {
         let mut held = self.lock();
-        let count = most.min(held.records.len());
+        let mut room = limits::RECORDS_TOLD;
+        let fits = held.records.iter().take(most).take_while(|record| match room.checked_sub(bytes(record)) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        });
+        let count = fits.count();
         let records: Vec<Record> = held.records.drain(..count).collect();
         for record in &records {
             if let Some(counts) = held.counts.get_mut(&record.session) {
@@ -101,7 +136,7 @@ impl Line {
             session: session.clone(),
             at_ms,
             call: None,
-            host: host.chars().take(limits::HOST_BYTES).collect(),
+            host: cut(host, limits::HOST_BYTES),
             port,
             method: "CONNECT".into(),
             path: None,
@@ -119,8 +154,8 @@ impl Line {
     /// What can be seen of a request.
     pub(crate) fn request(mut self, method: &str, path: &str) -> Self {
         if let Some(record) = &mut self.record {
-            record.method = method.chars().take(limits::METHOD_BYTES).collect();
-            record.path = Some(path.chars().take(limits::PATH_BYTES).collect());
+            record.method = cut(method, limits::METHOD_BYTES);
+            record.path = Some(cut(path, limits::PATH_BYTES));
         }
         self
     }
@@ -181,6 +216,31 @@ mod tests {
 
     fn line(records: &Arc<Records>, session: &SessionId) {
         drop(Line::new(records, session, "a.com", 443, &Decision::allow("unrestricted")));
+    }
+
+    #[test]
+    fn many_loud_sandboxes_leave_room_for_a_calm_one_and_what_is_told_fits_a_frame() {
+        let records = Arc::new(Records::default());
+        let mut ids = IdSource::new(2, 2);
+        let loud: Vec<SessionId> = (0..8).map(|_| SessionId::mint(&mut ids)).collect();
+        let (calm, path) = (SessionId::mint(&mut ids), "\u{1F600}".repeat(2_048));
+        for _ in 0..limits::RECORDS_PER_SANDBOX {
+            for session in &loud {
+                let line = Line::new(&records, session, &path, 443, &Decision::allow("unrestricted"));
+                drop(line.request(&path, &path));
+            }
+        }
+        line(&records, &calm);
+        let (mut all, mut lost) = (Vec::new(), 0);
+        while let taken = records.take(usize::MAX)
+            && !taken.records.is_empty()
+        {
+            assert!(serde_json::to_vec(&taken.records).unwrap().len() < limits::FRAME_BYTES);
+            lost += taken.dropped.iter().map(|lost| lost.count).sum::<u64>();
+            all.extend(taken.records);
+        }
+        assert_eq!((all.len(), all.iter().filter(|record| record.session == calm).count()), (limits::RECORDS, 1));
+        assert_eq!(lost as usize + all.len(), 8 * limits::RECORDS_PER_SANDBOX + 1);
     }
 
     #[test]

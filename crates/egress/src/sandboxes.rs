@@ -14,6 +14,7 @@ use crate::grants::Grants;
 use crate::pool::Place;
 use crate::questions::Questions;
 use crate::service::Egress;
+use crate::shares::Share;
 use crate::traffic::Traffic;
 use crate::{dns, limits, proxy, transparent};
 use ostler_core::egress::policy::Policy;
@@ -80,7 +81,7 @@ pub(crate) struct Sandbox {
 #[derive(Debug)]
 pub(crate) struct Permit {
     _own: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Sandbox {
@@ -92,8 +93,7 @@ impl Sandbox {
     /// A place for one exchange, if there is one here and among those of all.
     pub(crate) fn exchange(&self, egress: &Egress) -> Option<Permit> {
         let own = Arc::clone(&self.exchanges).try_acquire_owned().ok()?;
-        let of_all = Arc::clone(&egress.exchanges).try_acquire_owned().ok()?;
-        Some(Permit { _own: own, _of_all: of_all })
+        Some(Permit { _own: own, _share: egress.exchanges.try_take(&self.live().terms.workspace)? })
     }
 
     /// Whether another certificate may be made to refuse it something.

@@ -11,7 +11,6 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::authority::{Authority, AuthorityError, Protocols};
@@ -23,6 +22,7 @@ use crate::provider::{Dialer, ProviderConfig, ProviderSetupError, Providers};
 use crate::record::{Records, Taken};
 use crate::resolve::{ResolveConfig, Resolver};
 use crate::sandboxes::{Doors, Sandboxes};
+use crate::shares::Shares;
 use crate::upstream::Left;
 use crate::{limits, trust};
 
@@ -100,8 +100,8 @@ pub struct Egress {
     pub(crate) pool: Pool<Left>,
     pub(crate) records: Arc<Records>,
     /// Places for what is passed on at once, and for bodies that are held meanwhile.
-    pub(crate) exchanges: Arc<Semaphore>,
-    pub(crate) bodies: Semaphore,
+    pub(crate) exchanges: Shares,
+    pub(crate) bodies: Shares,
     pub(crate) search: Option<SearchEngine>,
     /// Finds hosts that the operator named.
     pub(crate) named_by_operator: Dialer,
@@ -131,8 +131,8 @@ impl Egress {
             http2: with(&[Protocols::Http2]),
             pool: Pool::default(),
             records: Arc::default(),
-            exchanges: Arc::new(Semaphore::new(limits::CONNECTIONS)),
-            bodies: Semaphore::new(limits::INJECTED_BODIES),
+            exchanges: Shares::new(limits::CONNECTIONS, limits::CONNECTIONS_PER_WORKSPACE),
+            bodies: Shares::new(limits::INJECTED_BODIES, limits::INJECTED_BODIES_PER_WORKSPACE),
             search: config.search.clone(),
             named_by_operator: Dialer::new(&config.resolve, machine),
             sandboxes: Sandboxes::default(),

@@ -131,7 +131,7 @@ pub(crate) async fn collect(deps: &Deps) {
             Ok(fetched) => fetched,
             Err(error) => return tracing::debug!(%error, "what sandboxes did in the network cannot be fetched now"),
         };
-        let (count, now) = (fetched.records.len(), deps.ambient.now());
+        let now = deps.ambient.now();
         let mut lines: Vec<NewNetworkLine> = fetched.records.into_iter().filter_map(|record| log.line(record)).collect();
         lines.extend(fetched.dropped.into_iter().filter_map(|lost| log.lost(lost, now)));
         if lines.is_empty() {
@@ -140,9 +140,6 @@ pub(crate) async fn collect(deps: &Deps) {
         if let Err(error) = deps.store.add_network_lines(&lines).await {
             tracing::error!(%error, lines = lines.len(), "what sandboxes did in the network cannot be stored; these lines are lost");
             log.counts().dropped += u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        }
-        if count < limits::NETWORK_RECORDS {
-            return;
         }
     }
 }
