@@ -62,8 +62,13 @@ pub(crate) async fn forward(way: Way, upstream: Arc<Upstream>, request: Request<
             response.map(|content| body::with_line(content, line, way.ended.clone(), way.place.clone()))
         }
         Err((code, detail)) => {
-            line.failed(code);
-            let response = refusal::answer(&way.host, &Decision { is_allowed: false, code, ..way.decision.clone() }, &detail);
+            let decision = if way.sandbox.traffic.is_spent() {
+                Decision::deny(Code::TooMuch, policy::TRANSFER_RULE)
+            } else {
+                Decision { is_allowed: false, code, ..way.decision.clone() }
+            };
+            line.failed(decision.code);
+            let response = refusal::answer(&way.host, &decision, &detail);
             line.answered(response.status().as_u16());
             response
         }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
 use crate::body::{self, Body};
@@ -39,7 +40,12 @@ pub(crate) fn answer(host: &str, decision: &Decision, detail: &str) -> Response<
     let mut response = Response::new(body::full(Bytes::from(text)));
     *response.status_mut() = status(decision);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    // Programs that show no body show this.
+    // Where a connection was asked for, most programs show no more than these words, or not even them.
+    let code = json!(decision.code);
+    let words = format!("{} ({})", code.as_str().unwrap_or_default(), decision.remedy());
+    if let Ok(words) = ReasonPhrase::try_from(words.into_bytes()) {
+        response.extensions_mut().insert(words);
+    }
     response.headers_mut().insert(REFUSED, header::HeaderValue::from_static("refused"));
     response
 }

@@ -209,7 +209,7 @@ impl Upstream {
         let name = ServerName::try_from(self.host.clone()).map_err(|_| Failure("its name cannot be used for TLS".into()))?;
         let connecting = TlsConnector::from(self.egress.tls(offers)).connect(name, stream);
         let stream = timeout(limits::CONNECT_TIMEOUT, connecting).await.map_err(|_| Failure("its TLS takes too long".into()))?;
-        let stream = stream.map_err(|error| Failure(format!("TLS with it failed: {error}")))?;
+        let stream = stream.map_err(|error| Failure(format!("TLS with it failed: {error}{}", advice(&error))))?;
         let protocols =
             if stream.get_ref().1.alpn_protocol() == Some(Protocols::Http2.name()) { Protocols::Http2 } else { Protocols::Http1 };
         let broken = |error: hyper::Error| Failure(format!("HTTP with it failed: {error}"));
@@ -283,6 +283,17 @@ impl Upstream {
             Ok(response) => Ok(Ok((response, work))),
             Err(error) => unsent(error).map(Err),
         }
+    }
+}
+
+/// What helps against a failure of TLS, where something does.
+fn advice(error: &std::io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            "; its authority is not known: the server's operator can add it (`extra_ca` in `[egress]` of the settings)"
+        }
+        _ => "",
     }
 }
 

@@ -59,10 +59,17 @@ impl Failure {
         };
         let innermost = texts.last().map(String::as_str).unwrap_or_default();
         if texts.iter().any(is_authentication) {
-            return Self::Authentication(short(&format!("it does not accept the credential ({innermost})")));
+            return Self::Authentication(short(&format!("it does not accept the credential ({})", plain(innermost))));
         }
-        Self::Connection(short(innermost))
+        let is_other = texts.iter().any(|text| text.contains("unexpected server response: HTTP 4"));
+        let hint = if is_other { "; is this the address of an MCP server?" } else { "" };
+        Self::Connection(short(plain(innermost)) + hint)
     }
+}
+
+/// A text without the names of our own types before it.
+fn plain(text: &str) -> &str {
+    text.rsplit_once(">] error: ").map_or(text, |(_, rest)| rest)
 }
 
 /// What egress said, if it was egress that refused.
@@ -93,6 +100,9 @@ mod tests {
         assert!(matches!(status("HTTP 500 Error: Auth required; unexpected server response: HTTP 401"), Failure::Connection(_)));
         let refused = r#"HTTP 403 Forbidden: {"error":{"type":"egress_refused","code":"address_not_public","message":"not public"}}"#;
         assert_eq!(status(&format!("{refused}\n, when sending")), Failure::Connection("not public".into()));
+        let typed = "Transport [rmcp::Worker<ostler::Way>] error: unexpected server response: HTTP 404 Not Found: no";
+        let said = "unexpected server response: HTTP 404 Not Found: no; is this the address of an MCP server?";
+        assert_eq!(of(&[typed]), Failure::Connection(said.into()));
         assert_eq!(of(&["a\u{1b}[31mb"]), Failure::Connection("a [31mb".into()));
     }
 }

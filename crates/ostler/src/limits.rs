@@ -56,6 +56,8 @@ pub(crate) const EGRESS_LOOK: Duration = Duration::from_secs(5);
 pub(crate) const EGRESS_SILENCES: u32 = 2;
 /// How long a command may take to print the key of vaults. A person may have to touch something.
 pub(crate) const KEY_COMMAND: Duration = Duration::from_secs(120);
+/// The pause between two looks whether it has ended.
+pub(crate) const KEY_COMMAND_LOOK: Duration = Duration::from_millis(10);
 /// How long egress may take to end when it is no more needed.
 pub(crate) const EGRESS_ENDS: Duration = Duration::from_secs(2);
 

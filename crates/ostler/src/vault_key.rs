@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use ostler_seal::open::{KeyPair, KeyRing};
@@ -59,13 +59,21 @@ fn printed(command: &str, surround: impl FnOnce(&mut Command), within: Duration)
         let result = output.take(limits::KEY_FILE_BYTES).read_to_string(&mut text);
         let _ = done.send(result.map(|_| text));
     });
+    let until = Instant::now() + within;
     let read = read.recv_timeout(within);
-    if read.is_err() {
-        // It may have ended by itself.
+    let status = loop {
+        match child.try_wait().context("waiting for vault.key_command")? {
+            Some(status) => break Some(status),
+            // It may have closed its output and go on.
+            None if read.is_err() || Instant::now() >= until => break None,
+            None => std::thread::sleep(limits::KEY_COMMAND_LOOK),
+        }
+    };
+    let (Ok(read), Some(status)) = (read, status) else {
         let _ = child.kill();
-    }
-    let status = child.wait().context("waiting for vault.key_command")?;
-    let Ok(read) = read else { bail!("vault.key_command did not print a key within {} seconds, and was ended", within.as_secs()) };
+        let _ = child.wait();
+        bail!("vault.key_command did not print a key and end within {} seconds, and was ended", within.as_secs());
+    };
     if !status.success() {
         bail!("vault.key_command ended with {status}");
     }
@@ -222,5 +230,7 @@ mod tests {
         assert!(read(&VaultKey::Command("exit 3".into())).unwrap_err().to_string().contains("ended with"));
         let late = printed("exec sleep 1000", |_| (), Duration::from_millis(50));
         assert!(late.unwrap_err().to_string().contains("was ended"));
+        let silent = printed("exec >&-; exec sleep 1000", |_| (), Duration::from_millis(50));
+        assert!(silent.unwrap_err().to_string().contains("was ended"));
     }
 }

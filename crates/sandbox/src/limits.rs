@@ -190,6 +190,8 @@ pub const FILE_TOOL_RESULT: u64 = 40 << 20;
 
 /// The exit code of an init that has lived as long as it may.
 pub(crate) const TOO_OLD: i32 = 3;
+/// Trust stores of installations of Java that are replaced.
+pub(crate) const JAVAS: usize = 16;
 /// How long a server waits for word of why a sandbox ended. Its last processes are gone only when their writes to a busy disk are.
 pub(crate) const ENDED_WORD: Duration = Duration::from_secs(5);
 /// How long is waited between two looks for it.

@@ -119,7 +119,7 @@ impl Code {
             Self::BadHost => "use a host name, such as api.example.com",
             Self::NoAddress => "check the spelling of the host name",
             Self::AddressNotPublic => {
-                "only hosts on the public internet can be reached; ask the server's operator if this one should be an exception"
+                "only hosts on the public internet can be reached; the server's operator can make exceptions (`allow_private` in `[egress]` of the settings)"
             }
             Self::NamesDiffer => "connect to the host that the request is for",
             Self::NotUnderstood => "use HTTPS or HTTP; other protocols cannot leave the sandbox",

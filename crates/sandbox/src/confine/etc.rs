@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::{Trees, mounts, packages};
 use crate::layout::{self, AGENT_ID};
 use crate::spec::SandboxSpec;
-use crate::sys;
+use crate::{limits, sys};
 
 /// What is our own, with the user that everything runs as.
 pub(crate) fn own(uid: u32) -> [(&'static str, String); 5] {
@@ -97,7 +97,9 @@ fn trust(tree: &OwnedFd) -> io::Result<()> {
         path.ancestors().filter(|path| !path.as_os_str().is_empty()).all(plain)
     };
     let javas = OF_JAVAS.into_iter().map(Path::new).filter(|path| is_plain(path)).filter_map(|path| fs::read_dir(path).ok());
+    // Each is a mount; who has more has them for nothing.
     let of_java = javas.flatten().flatten().flat_map(|java| OF_JAVA.map(|name| java.path().join(name)));
+    let of_java = of_java.filter(|path| is_plain(path) && path.is_file()).take(limits::JAVAS);
     let places = [
         (layout::TRUST_PEM, BUNDLES.map(PathBuf::from).to_vec()),
         (layout::TRUST_JAVA, JAVA_BUNDLES.into_iter().map(PathBuf::from).chain(of_java).collect()),
