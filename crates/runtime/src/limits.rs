@@ -64,6 +64,10 @@ pub const ORPHAN_TTL: Duration = Duration::from_secs(60 * 60);
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// How long running sessions may take to write down what they have when the server stops.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How often it is tried again to read what a sandbox may reach before the sandbox is of no use.
+pub const DESCRIBE_TRIES: u32 = 5;
+/// The pause before each.
+pub const DESCRIBE_PAUSE: Duration = Duration::from_millis(200);
 /// How often egress is told which sandboxes it is to serve.
 pub const NETWORK_LOOK: Duration = Duration::from_secs(1);
 /// Records of the network log that are fetched at once; a thousand of the longest fit into an answer.

@@ -114,8 +114,18 @@ pub(crate) async fn introduce(deps: &Arc<Deps>, session: &SessionId, link: &Arc<
     if !deps.egress.serves_sandboxes() {
         return Ok(());
     }
-    let reading = deps.networks.reading.lock().await;
-    let described = describe(deps, session).await.map_err(|why| format!("what it may reach cannot be read: {why}"))?;
+    let mut tries = 0;
+    let (reading, described) = loop {
+        let reading = deps.networks.reading.lock().await;
+        match describe(deps, session).await {
+            Ok(described) => break (reading, described),
+            Err(why) if tries >= limits::DESCRIBE_TRIES => return Err(format!("what it may reach cannot be read: {why}")),
+            Err(why) => tracing::warn!(%session, why, "what a sandbox may reach cannot be read; trying again"),
+        }
+        drop(reading);
+        tries += 1;
+        tokio::time::sleep(limits::DESCRIBE_PAUSE).await;
+    };
     deps.networks.notices.add(session, described.unreachable());
     let (is_served, is_told, is_stale, is_offline) = (false, false, false, false);
     let known = Known { link: Arc::clone(link), described, is_served, is_told, is_stale, is_offline, turn: Arc::default() };

@@ -217,7 +217,23 @@ pub fn normal(host: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_host_has_one_normal_form(host in r"([a-zA-Z0-9x.\[\]:_%@/ -]|\PC){0,40}|(0x)?[0-9a-f]{1,10}(\.(0x)?[0-9]{1,4}){0,4}\.?") {
+            if let Some(found) = normal(&host) {
+                prop_assert_eq!(normal(&found), Some(found.clone()));
+                prop_assert!(found.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:".contains(&byte)));
+                // What programs take for an address is one, in the notation that everything here knows.
+                if found.bytes().all(|byte| byte.is_ascii_hexdigit() || b"x.:".contains(&byte)) && !found.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+                    prop_assert_eq!(found.parse::<IpAddr>().map(|address| address.to_string()), Ok(found));
+                }
+            }
+        }
+    }
 
     fn limited(hosts: &[&str]) -> Policy {
         let hosts = hosts.iter().map(|host| AllowedHost { host: (*host).into(), rule: "allowed_hosts".into() }).collect();

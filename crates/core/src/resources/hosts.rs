@@ -49,7 +49,34 @@ pub fn overlap(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_pattern_means_what_it_says(
+            pattern in r"(\*\.)?[abA]{1,2}(\.[ab]{1,2}){0,2}",
+            other in r"(\*\.)?[abA]{1,2}(\.[ab]{1,2}){0,2}",
+            host in r"[abB]{1,2}(\.[ab]{1,2}){0,3}\.?",
+        ) {
+            let plain = host.trim_end_matches('.').to_ascii_lowercase();
+            let expected = match pattern.to_ascii_lowercase().strip_prefix("*.") {
+                Some(name) => plain.split_once('.').is_some() && (1..plain.len()).any(|at| plain[at..] == format!(".{name}")),
+                None => plain == pattern.to_ascii_lowercase(),
+            };
+            prop_assert_eq!(matches(&pattern, &host), expected);
+            prop_assert_eq!(overlap(&pattern, &other), overlap(&other, &pattern));
+            if matches(&pattern, &host) && matches(&other, &host) {
+                prop_assert!(overlap(&pattern, &other));
+            }
+        }
+
+        #[test]
+        fn any_text_can_be_asked_about(pattern in any::<String>(), host in any::<String>()) {
+            let _ = (matches(&pattern, &host), overlap(&pattern, &host));
+        }
+    }
 
     #[test]
     fn hosts_of_policies() {
