@@ -140,6 +140,7 @@ def test_the_command_line_answers(ruled, server):
     ostler = lambda *words: subprocess.run([str(PROGRAMS / "ostler"), "sessions", *words], env={**os.environ, "OSTLER_API_KEY": KEY, "OSTLER_URL": server.url}, capture_output=True, text=True, timeout=60)
     shown = ostler("show", inside.id)
     assert "confirm request CONNECT api.test:443" in shown.stdout, shown
+    assert asked["id"] in ostler("list", "--stuck").stdout, "its session runs, and waits for a person"
     told = ostler("confirm", inside.id, "--allow", "--remember")
     assert told.returncode == 0 and "CONNECT api.test:443" in told.stderr and "for the whole session" in told.stdout, told
     assert "/echo" in inside.result(turn)

@@ -71,7 +71,9 @@ fn listed(args: &SessionsListArgs) -> Request {
 /// Sessions that do not go on by themselves, and why.
 async fn stuck(args: SessionsListArgs) -> anyhow::Result<u8> {
     let asker = Asker::new(&args.server)?;
-    let request = listed(&args).query("statuses[]", "idle").query("statuses[]", "rescheduling");
+    // One that runs may wait for a person who allows a request.
+    let request =
+        ["idle", "rescheduling", "running"].into_iter().fold(listed(&args), |request, status| request.query("statuses[]", status));
     // Those that are looked at are more than those that are shown.
     let mut listing = Listing::new(&asker.client, request, Paging::Cursor, usize::MAX);
     let (now, wanted) = (Timestamp::now(), args.page.rows());
