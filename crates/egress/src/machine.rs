@@ -35,6 +35,11 @@ impl Machine {
         Ok(Self { roots: trust::roots(&config.extra_ca)?, names, hosts: Arc::new(Hosts::from_system().unwrap_or_default()) })
     }
 
+    /// How many authorities it trusts.
+    pub fn authorities(&self) -> usize {
+        self.roots.len()
+    }
+
     pub(crate) fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
     }

@@ -60,7 +60,7 @@ impl std::fmt::Debug for SearchEngine {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A file with certificates.
-    #[error("the certificates in {0} cannot be read: {1}")]
+    #[error("the certificates in {0} (extra_ca of [egress] in the settings) cannot be read: {1}")]
     Trust(String, String),
     /// TLS as a client.
     #[error("TLS cannot be set up: {0}")]

@@ -19,6 +19,7 @@ mod sandbox;
 mod secrets;
 mod settings;
 mod systemd;
+mod trust;
 mod vault;
 
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ struct Observed {
     sandbox: sandbox::Tried,
     secrets: secrets::Secrets,
     systemd: systemd::Systemd,
+    /// `None`: the settings cannot be used.
+    trust: Option<trust::Trust>,
     /// `None`: the settings do not say where it is.
     vault: Option<vault::Vault>,
 }
@@ -126,6 +129,7 @@ async fn look(kernel: kernel::Kernel, args: &DoctorArgs) -> anyhow::Result<Optio
         sandbox,
         secrets,
         systemd: systemd::look(),
+        trust: found.as_ref().map(trust::look),
         vault: found.as_ref().map(vault::look),
     }))
 }
@@ -170,6 +174,7 @@ impl Observed {
         findings.extend(self.providers.judge());
         findings.extend(self.sandbox.judge());
         findings.extend(self.secrets.judge());
+        findings.extend(self.trust.as_ref().map(trust::Trust::judge));
         findings.extend(self.vault.as_ref().map(vault::Vault::judge));
         findings
     }
