@@ -84,6 +84,7 @@ pub(crate) fn refused(pattern: &str) -> Option<String> {
             starred if starred.contains('*') => return Some("may have `*` for a whole segment only".into()),
             "" if at == last => {}
             "" | "." | ".." => return Some("must not have empty or dot segments".into()),
+            queried if queried.contains(['?', '#']) => return Some("must be without a query: queries are not compared".into()),
             _ => match normal(&format!("/{segment}")) {
                 Ok(same) if same[1..] == *segment => {}
                 Ok(other) => return Some(format!("has a segment {segment:?} that requests are compared as {:?}", &other[1..])),

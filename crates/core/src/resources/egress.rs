@@ -150,8 +150,11 @@ impl EgressRule {
                 return Err(format!("methods: must be 1 to {}; leave them out for every method", limits::RULE_METHODS));
             }
             for method in methods {
+                if method == "CONNECT" {
+                    return Err("methods: CONNECT opens a connection and is no request; a rule without methods and path is about connections".into());
+                }
                 let fits = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
-                if method.is_empty() || method.len() > limits::METHOD_CHARS || !method.bytes().all(fits) || method == "CONNECT" {
+                if method.is_empty() || method.len() > limits::METHOD_CHARS || !method.bytes().all(fits) {
                     return Err(format!("methods: {method:?} is not a method in capitals, such as GET"));
                 }
             }

@@ -8,7 +8,7 @@ use super::tools::is_public_hostname;
 pub(crate) fn refused(host: &str) -> Option<&'static str> {
     if let Some(name) = host.strip_prefix("*.") {
         if !is_public_hostname(name) {
-            return Some("is not a host name behind `*.`");
+            return Some("must be the name of a domain behind `*.`, as in `*.example.com`");
         }
         let lower = name.to_ascii_lowercase();
         // Whoever registers a name below it would be allowed.
