@@ -12,6 +12,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        self.server.begun.append(self.path.partition("?")[0])
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length).decode(errors="replace")
         self.server.got.append({"path": self.path, "headers": {name.lower(): value for name, value in self.headers.items()}, "body": body})
@@ -58,7 +59,8 @@ class Host(http.server.ThreadingHTTPServer):
 
     def __init__(self, authority, name, directory, tls=True):
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
-        self.name, self.got = name, []
+        # Requests as they begin, by their paths, and once they are whole.
+        self.name, self.begun, self.got = name, [], []
         self.answers = {"/echo": echo, "/drip": drip, "/": echo}
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -8,6 +8,7 @@ import urllib.parse
 import zlib
 
 import pytest
+from hosts import drip
 from servers import wait_until
 
 VALUE = "CANARY-7f3a9/c+42=d&e"
@@ -142,19 +143,30 @@ def test_a_deleted_secret_ends_what_it_opened(client, session, secret, vault, ho
     assert "ended" in printed and "ended 0" not in printed and "0599" not in printed, printed
 
 
+# What is under way, with whom, and how its status is told.
+UNDER_WAY = {
+    "a streamed answer": ("api.test", "/drip", "curl -sS -m 60 -N -H \"x-key: $TOKEN\" https://api.test/drip | tail -n 1; echo ended ${PIPESTATUS[0]}"),
+    "an upload": ("api.test", "/upload", "curl -sS -m 60 --limit-rate 50k -T big -H \"x-key: $TOKEN\" https://api.test/upload; echo ended $?"),
+    "a clone": ("git.test", "/slow.git/info/refs", "timeout 60 git clone -q https://git.test/slow.git; echo ended $?"),
+}
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_egress_that_dies_or_hangs_is_a_failure_of_the_network(session, secret, hosts, server, egress, how):
+@pytest.mark.parametrize("what", UNDER_WAY)
+def test_egress_that_dies_or_hangs_is_a_failure_of_the_network(session, secret, hosts, server, egress, what, how):
+    host, path, command = UNDER_WAY[what]
+    hosts["git.test"].answers["/slow.git/info/refs"] = drip
     secret("TOKEN", VALUE, "api.test")
-    inside = session("api.test")
-    assert "/echo" in inside.run("curl -sS -H \"x-key: $TOKEN\" https://api.test/echo")
+    inside = session("api.test", "git.test")
+    assert "/echo" in inside.run("head -c 4000000 /dev/zero > big; curl -sS -H \"x-key: $TOKEN\" https://api.test/echo")
     first = egress()
-    drips = lambda: len([got for got in hosts["api.test"].got if got["path"] == "/drip"])
-    earlier = drips()
-    before = inside.start("curl -sS -m 15 -N -H \"x-key: $TOKEN\" https://api.test/drip | tail -n 1; echo ended ${PIPESTATUS[0]}")
-    wait_until("the answer begins", lambda: drips() > earlier)
+    earlier = hosts[host].begun.count(path)
+    before = inside.start(command)
+    wait_until("it is under way", lambda: hosts[host].begun.count(path) > earlier)
     os.kill(first, how)
     printed = inside.result(before)
-    assert "ended" in printed and "ended 0" not in printed, printed
+    # Not by its own patience (28 of curl, 124 of timeout): the connection broke.
+    assert "ended" in printed and not [code for code in (0, 28, 124) if "ended %d\n" % code in printed + "\n"], printed
     # Its keeper notices that it hangs, and the model, which is asked by way of it, was asked again.
     wait_until("egress is back", lambda: egress() not in (None, first))
     printed = inside.run("curl -sS --retry 5 --retry-all-errors -H \"x-key: $TOKEN\" https://api.test/echo")
