@@ -151,7 +151,10 @@ impl EgressRule {
             }
             for method in methods {
                 if method == "CONNECT" {
-                    return Err("methods: CONNECT opens a connection and is no request; a rule without methods and path is about connections".into());
+                    return Err(
+                        "methods: CONNECT opens a connection and is no request; a rule without methods and path is about connections"
+                            .into(),
+                    );
                 }
                 let fits = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
                 if method.is_empty() || method.len() > limits::METHOD_CHARS || !method.bytes().all(fits) {
