@@ -266,7 +266,11 @@ async fn a_start_that_cannot_be_says_why_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (data, file) = (dir.path().join("data"), dir.path().join("ostler.toml"));
     let table = [
-        ("[egress]\nextra_ca = [\"/nonexistent.pem\"]\n", "", "egress does not start: the certificates in /nonexistent.pem cannot be read"),
+        (
+            "[egress]\nextra_ca = [\"/nonexistent.pem\"]\n",
+            "",
+            "egress does not start: the certificates in /nonexistent.pem (extra_ca of [egress] in the settings) cannot be read",
+        ),
         ("[providers.openai]\nbase_url = \"ftp://host\"\napi_key = \"sk-1\"\n", "", "its scheme is neither http nor https"),
         ("", "0", "OSTLER_HANDOVER is set by this program for itself alone"),
         ("", "1234567", "OSTLER_HANDOVER is set by this program for itself alone"),
